@@ -1,0 +1,3 @@
+"""Benchmark and ablation harness for entropy-controlling policy losses, built on verl."""
+
+__version__ = "0.1.0"
