@@ -1,0 +1,51 @@
+# Every target sets up .venv first (requirements/setup.sh): minutes the first time, then a fraction of a second.
+#   make PYTHON=/usr/bin/python3.12 ...       choose the interpreter
+#   make LOCK=requirements/gpu.lock VENV=.venv-gpu setup      the GPU stack
+SHELL := bash
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+VENV ?= .venv
+LOCK ?= requirements/cpu.lock
+BIN := $(VENV)/bin
+PYTEST_ARGS ?=
+UV_VERSION := 0.13.9
+export VENV LOCK PYTHON
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help setup demo test lint typecheck unit report lock clean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## make .venv hold the lock file and this package
+	@bash requirements/setup.sh
+
+demo: setup ## train GRPO, DAPO and CE-GPPO on a toy task and write a report
+	@$(BIN)/cegppo doctor --quick
+	@$(BIN)/cegppo run ablations/demo.yaml
+	@$(BIN)/cegppo report ablations/demo.yaml
+
+test: lint typecheck ## everything: style, types, tests, and the real verl + vLLM pipeline (cheap first)
+	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+unit: setup ## the tests that need no pipeline (a minute)
+	@$(BIN)/python -m pytest -m "not pipeline" $(PYTEST_ARGS)
+
+lint: setup ## ruff: style and formatting
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+typecheck: setup ## mypy
+	@$(BIN)/mypy
+
+report: setup ## rebuild the demo report from the recorded runs
+	@$(BIN)/cegppo report ablations/demo.yaml
+
+lock: ## resolve requirements/*.lock again (UPGRADE=1: newest versions that fit)
+	@test -x .venv-lock/bin/uv || { python3 -m venv .venv-lock && .venv-lock/bin/pip install -q uv==$(UV_VERSION); }
+	@PATH="$(CURDIR)/.venv-lock/bin:$$PATH" python3 requirements/make_locks.py $(STACK) $(if $(UPGRADE),--upgrade)
+
+clean: ## remove .venv and caches; never results/ or reports/
+	rm -rf $(VENV) $(VENV).setup-lock .venv-lock .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info
+	find cegppo_verl tests requirements -name __pycache__ -type d -prune -exec rm -rf {} +

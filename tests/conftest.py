@@ -1,0 +1,25 @@
+"""For all tests: no hub, no display, no usage reports; cheap tests first; CI cannot skip the pipeline."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pipeline_gate
+import pytest
+
+pytest_plugins = ["pytester"]
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("MPLBACKEND", "Agg")
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Install the gate that .ci/run switches on."""
+    pipeline_gate.install(config, Path(__file__).parent)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run what takes minutes last, so that a cheap failure shows at once."""
+    items.sort(key=lambda item: item.get_closest_marker("pipeline") is not None)
