@@ -1,0 +1,25 @@
+"""Range checks shared by the parameter classes. Plain ``ValueError``: this room knows only torch."""
+
+from __future__ import annotations
+
+import math
+
+
+def in_range(name: str, value: object, low: float, high: float = math.inf, *, open_low: bool = False) -> None:
+    """Refuse anything but a finite real number in [low, high), or in (low, high) with ``open_low``.
+
+    Raises:
+        ValueError: naming the parameter, the range and what was given.
+    """
+    bounds = f"{'(' if open_low else '['}{low:g}, {'∞' if high == math.inf else f'{high:g}'})"
+    number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    if not number or not (low < value or (value == low and not open_low)) or not value < high:  # type: ignore[operator]
+        raise ValueError(f"{name} must be a number in {bounds}, got {value!r}")
+
+
+def clip_bounds(epsilon_low: object, epsilon_high: object, dual_clip: object) -> None:
+    """Check ε_low in [0, 1), ε_high in [0, ∞) and dual_clip None or in (1, ∞)."""
+    in_range("epsilon_low", epsilon_low, 0.0, 1.0)
+    in_range("epsilon_high", epsilon_high, 0.0)
+    if dual_clip is not None:
+        in_range("dual_clip", dual_clip, 1.0, open_low=True)

@@ -1,0 +1,129 @@
+"""The anatomy of an update: how many tokens lie in which region, and how much gradient weight they carry.
+
+Every policy loss that this plugin registers or wraps returns the same *counts*, never fractions:
+
+    actor/anatomy/tokens               tokens in the loss (response mask)
+    actor/anatomy/<region>             tokens per region of losses/regions.py (neg_below, pos_above,
+                                       neg_above, pos_below, inside)
+    actor/anatomy/weight_abs           Σ |w·Â| over the tokens, w before rollout-correction weights
+    actor/anatomy/weight_abs_outside   the part of it outside the interval [1 − ε_low, 1 + ε_high]
+    actor/anatomy/updates              micro-batches: 1 per call of the loss
+
+tokens − Σ regions = tokens with Â = 0 outside the interval (groups of zero variance). The two sums are
+absent, not 0, for a verl loss whose weight function is unknown here.
+
+What a reader gets. verl 0.9.1 combines a metric in three steps: over data-parallel ranks by mean and over
+the micro-batches of a mini-batch by the metric's own rule (``Metric.aggregate_dp``), then over mini-batches
+and epochs by mean (``reduce_metrics``). With the rule SUM, as here, a logged count is the total divided by
+(dp ranks × mini-batches × epochs): one common factor for all counts of a step. So **count / count is the
+exact ratio of sums over every token of the step**, however unequal the micro-batches are. With verl's rule
+for loss metrics, MEAN, each mini-batch would be divided by its own number of micro-batches, and the ratio
+would be biased under dynamic batch sizes.
+
+verl forces MEAN on whatever a loss returns (``Metric.from_dict``) and raises on a metric that already has
+another rule; :func:`keep_sums` turns that error into "keep it". Nothing that worked before changes.
+The prefix ``actor/`` is there because verl's trainer would add it anyway.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from verl.utils.metric import AggregationType, Metric
+
+from cegppo_verl.losses import regions
+from cegppo_verl.losses.weighted import Block
+
+PREFIX = "actor/anatomy/"
+_COUNTS = (*regions.NAMES, "dual_clipped", "log_ratio", "weight_abs", "weight_abs_outside")
+
+
+class Anatomy:
+    """Accumulates counts block by block on the tensors' device; one transfer to the host at the end.
+
+    Args:
+        epsilon_low, epsilon_high: the clip interval [1 − ε_low, 1 + ε_high].
+        dual_clip: c of the dual clip, or None when it is off (nothing is dual-clipped then).
+    """
+
+    def __init__(self, epsilon_low: float, epsilon_high: float, dual_clip: float | None = None) -> None:
+        self.epsilon_low, self.epsilon_high, self.dual_clip = epsilon_low, epsilon_high, dual_clip
+        self._rows: list[Tensor] = []
+        self._weighted = True
+        self._places = 0
+
+    def add(self, block: Block) -> None:
+        """Count one block (tensors of shape (rows, response_length))."""
+        ratio, advantages = block.ratio, block.advantages
+        by_region = (
+            regions.neg_below(ratio, advantages, self.epsilon_low).sum(),
+            regions.pos_above(ratio, advantages, self.epsilon_high).sum(),
+            regions.neg_above(ratio, advantages, self.epsilon_high).sum(),
+            regions.pos_below(ratio, advantages, self.epsilon_low).sum(),
+        )
+        within = regions.inside(ratio, self.epsilon_low, self.epsilon_high)
+        self._places += ratio.numel()
+        self._rows.append(torch.stack([*by_region, within.sum(), *self._sums(block, within)]))
+
+    def _sums(self, block: Block, within: Tensor) -> tuple[Tensor, ...]:
+        zero = block.ratio.new_zeros(())
+        clipped = zero
+        if self.dual_clip is not None:
+            clipped = regions.dual_clipped(block.ratio, block.advantages, self.dual_clip).sum()
+        log_ratio = block.log_ratio.sum()
+        if block.product is None:
+            self._weighted = False
+            return clipped, log_ratio, zero, zero
+        size = block.product.abs()
+        total = size.sum()
+        return clipped, log_ratio, total, total - size.mul_(within).sum()
+
+    def read(self, tokens: Tensor) -> dict[str, float]:
+        """The totals as Python numbers, and with them the only synchronisation with the device.
+
+        Args:
+            tokens: 0-dimensional, the number of unmasked tokens.
+        """
+        rows = self._rows or [tokens.new_zeros(len(_COUNTS))]
+        sums = torch.stack(rows).double().sum(0)
+        *counts, n = torch.cat([sums, tokens.detach().double().reshape(1)]).tolist()
+        totals = dict(zip(_COUNTS, counts, strict=True)) | {"tokens": n, "updates": 1.0}
+        return (
+            totals if self._weighted else {k: v for k, v in totals.items() if not k.startswith("weight_abs")}
+        )
+
+
+def as_metrics(totals: dict[str, float]) -> dict[str, Metric]:
+    """The public counts of :meth:`Anatomy.read` as verl metrics which are summed over micro-batches."""
+    public = (*regions.NAMES, "tokens", "weight_abs", "weight_abs_outside", "updates")
+    return {PREFIX + k: Metric(AggregationType.SUM, totals[k]) for k in public if k in totals}
+
+
+def clip_metrics(totals: dict[str, float]) -> dict[str, float]:
+    """verl's own three metrics of ``vanilla``, from the counts: same names, same definitions.
+
+    pg_clipfrac: share of tokens in neg_below or pos_above. pg_clipfrac_lower: share that the dual clip
+    drops. ppo_kl: mean of −log δ in nats, log δ clamped to ±20.
+    """
+    tokens = max(totals["tokens"], 1.0)
+    return {
+        "actor/pg_clipfrac": (totals["neg_below"] + totals["pos_above"]) / tokens,
+        "actor/ppo_kl": -totals["log_ratio"] / tokens,
+        "actor/pg_clipfrac_lower": totals["dual_clipped"] / tokens,
+    }
+
+
+def keep_sums() -> None:
+    """Let ``Metric.from_dict`` keep metrics that already carry their rule (verl 0.9.1 raises on them)."""
+    if getattr(Metric, "_cegppo_keeps_sums", False):
+        return
+
+    def from_dict(cls: type[Metric], data: dict[str, Any], aggregation: Any) -> dict[str, Metric]:
+        return {
+            k: v if isinstance(v, Metric) else cls(value=v, aggregation=aggregation) for k, v in data.items()
+        }
+
+    Metric.from_dict = classmethod(from_dict)
+    Metric._cegppo_keeps_sums = True
