@@ -64,9 +64,13 @@ def _why_epsilon(value: float) -> str:
 # Below this nearly every token would be clipped; GSPO's 3e-4/4e-4 are for sequence ratios (facts of 2507.18071).
 EPSILON_LOWEST = 1e-3
 # The lower edge 1−ε_low must stay positive.
-_LOW = Param("ε_low", "lower distance of the clip interval from 1", EPSILON_LOWEST, 0.999, 0.2, why=_why_epsilon)
+_LOW = Param(
+    "ε_low", "lower distance of the clip interval from 1", EPSILON_LOWEST, 0.999, 0.2, why=_why_epsilon
+)
 # A wide upper side is a legal ablation (CISPO leaves one side open); two-digit values are percentages.
-_HIGH = Param("ε_high", "upper distance of the clip interval from 1", EPSILON_LOWEST, 5.0, 0.2, why=_why_epsilon)
+_HIGH = Param(
+    "ε_high", "upper distance of the clip interval from 1", EPSILON_LOWEST, 5.0, 0.2, why=_why_epsilon
+)
 _DUAL = Param(
     "c",
     "dual clip: tokens with Â<0 and a ratio above c get no gradient",
@@ -84,7 +88,7 @@ def _beta(symbol: str, side: str) -> Param:
         symbol,
         f"share of the edge gradient kept for tokens clipped {side}",
         low=0.0,
-        high=2.0,  # ours: the paper stays within [0, 1]; above 1 an outside token weighs more than one at the edge
+        high=10.0,  # ours: the paper stays within [0, 1]; the lint warns above 1, two-digit values are percentages
         required=True,
         why=lambda value: "β scales the gradient kept outside the interval: 0 is PPO-clip, 1 is GPPO",
     )
@@ -126,7 +130,11 @@ ALGORITHMS: dict[str, Algorithm] = {
         "grpo",
         "PPO-clip with a symmetric interval and group-relative advantages (verl's vanilla, dual clip 3)",
         "arXiv 2402.03300",
-        {"epsilon": Param("ε", "distance of both clip edges from 1", EPSILON_LOWEST, 0.999, 0.2, why=_why_epsilon)}
+        {
+            "epsilon": Param(
+                "ε", "distance of both clip edges from 1", EPSILON_LOWEST, 0.999, 0.2, why=_why_epsilon
+            )
+        }
         | {"dual_clip": _VERL_DUAL},
         _grpo,
     ),
@@ -135,7 +143,10 @@ ALGORITHMS: dict[str, Algorithm] = {
         "clip-higher only: PPO-clip with a wider upper side (verl's vanilla); no dynamic sampling, no length shaping",
         "arXiv 2503.14476",
         # 0.2/0.28: DAPO's paper, and the "DAPO" baseline of CE-GPPO's.
-        {"epsilon_low": _LOW, "epsilon_high": Param(_HIGH.symbol, _HIGH.doc, _HIGH.low, _HIGH.high, 0.28, why=_HIGH.why)}
+        {
+            "epsilon_low": _LOW,
+            "epsilon_high": Param(_HIGH.symbol, _HIGH.doc, _HIGH.low, _HIGH.high, 0.28, why=_HIGH.why),
+        }
         | {"dual_clip": _VERL_DUAL},
         _dapo,
     ),
@@ -147,7 +158,11 @@ ALGORITHMS: dict[str, Algorithm] = {
         {"beta1": _beta("β1", "below (Â<0)"), "beta2": _beta("β2", "above (Â>0)")}
         | {"epsilon_low": _LOW, "epsilon_high": _HIGH}
         # Off unless asked for; the released scripts use 10, the paper's Eq. 8 has none.
-        | {"dual_clip": Param(_DUAL.symbol, _DUAL.doc, _DUAL.low, _DUAL.high, None, False, True, True, _DUAL.why)},
+        | {
+            "dual_clip": Param(
+                _DUAL.symbol, _DUAL.doc, _DUAL.low, _DUAL.high, None, False, True, True, _DUAL.why
+            )
+        },
         _cegppo,
     ),
 }
@@ -199,7 +214,9 @@ def resolve_params(
     known = algorithm(name, document).params
     for key in given:
         if key not in known:
-            raise _error(f"'{name}' has no parameter '{key}'", _param_hint(key, known), document, (*path, key))
+            raise _error(
+                f"'{name}' has no parameter '{key}'", _param_hint(key, known), document, (*path, key)
+            )
     return {key: _resolve(param, given, document, (*path, key)) for key, param in known.items()}
 
 
@@ -208,7 +225,9 @@ def _param_hint(key: str, known: Mapping[str, Param]) -> str:
     return f"verl's and others' '{key}' is '{alias}' here" if alias in known else did_you_mean(key, known)
 
 
-def _resolve(param: Param, given: Mapping[str, object], document: Document | None, path: KeyPath) -> float | None:
+def _resolve(
+    param: Param, given: Mapping[str, object], document: Document | None, path: KeyPath
+) -> float | None:
     key = str(path[-1])
     if key not in given:
         if param.required:
@@ -230,7 +249,9 @@ def _checked(param: Param, value: object, document: Document | None, path: KeyPa
     if not math.isfinite(number) or below or number > param.high:
         bracket = "(" if param.open_low else "["
         message = f"{param.symbol} = {value:g} is outside {bracket}{param.low:g}, {param.high:g}]"
-        raise _error(message, param.why(number) if param.why else f"{param.symbol} is the {param.doc}", document, path)
+        raise _error(
+            message, param.why(number) if param.why else f"{param.symbol} is the {param.doc}", document, path
+        )
     return number
 
 

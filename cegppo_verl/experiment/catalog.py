@@ -23,7 +23,9 @@ class ModelSource(Strict):
     """Which base model, and how it came to be: both belong to a cell's identity."""
 
     name: str
-    built: str = Field(description="how the weights are made or where they come from; change it when that changes")
+    built: str = Field(
+        description="how the weights are made or where they come from; change it when that changes"
+    )
 
 
 class Precision(Strict):
@@ -41,7 +43,9 @@ class Hardware(Strict):
     tensor_parallel: Whole = Field(description="GPUs per vLLM engine")
     sequence_parallel: Whole = Field(description="Ulysses: GPUs that share one sequence in training")
     offload: bool = Field(description="parameters and optimiser state in host memory while the rollouts run")
-    threads: Whole | None = Field(default=None, description="OMP_NUM_THREADS of Ray's workers; null leaves Ray's 1")
+    threads: Whole | None = Field(
+        default=None, description="OMP_NUM_THREADS of Ray's workers; null leaves Ray's 1"
+    )
 
     @property
     def gpus(self) -> int:
@@ -92,7 +96,9 @@ class Preset(Strict):
 class BenchmarkSource(Strict):
     """A benchmark that a task has."""
 
-    file: str | None = Field(default=None, description="path below the assets folder; null: generated from a seed")
+    file: str | None = Field(
+        default=None, description="path below the assets folder; null: generated from a seed"
+    )
     problems: Whole | None = Field(default=None, description="number of problems, where it is fixed")
 
 

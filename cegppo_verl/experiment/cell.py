@@ -41,7 +41,10 @@ class Cell(Strict):
 
     def to_json(self) -> str:
         """The text of ``cell.json``."""
-        return json.dumps({"schema": SCHEMA, **self.model_dump(mode="json")}, indent=2, ensure_ascii=False) + "\n"
+        return (
+            json.dumps({"schema": SCHEMA, **self.model_dump(mode="json")}, indent=2, ensure_ascii=False)
+            + "\n"
+        )
 
 
 def slug(arm: str, scale: str, seed: int) -> str:
@@ -59,7 +62,9 @@ def read_cell(file: str | Path) -> Cell:
     try:
         data: Any = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise UserError(f"not a readable cell: {error}", file=path, hint="restore it, or remove the run folder") from error
+        raise UserError(
+            f"not a readable cell: {error}", file=path, hint="restore it, or remove the run folder"
+        ) from error
     found = data.pop("schema", None) if isinstance(data, dict) else None
     if found != SCHEMA:
         hint = "read it with the cegppo-verl that wrote it"

@@ -137,7 +137,9 @@ def _merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _check_task(settings: Settings, scale: catalog.Scale, preset: str, grid: Grid, document: Document | None) -> None:
+def _check_task(
+    settings: Settings, scale: catalog.Scale, preset: str, grid: Grid, document: Document | None
+) -> None:
     if settings.task in scale.tasks:
         return
     fitting = [name for name, other in catalog.scales().items() if settings.task in other.tasks]
@@ -157,7 +159,9 @@ def _check_benchmarks(settings: Settings, document: Document | None) -> None:
         there = known[wanted.name].problems
         if there and wanted.problems and wanted.problems > there:
             message = f"'{wanted.name}' has {there} problems, not {wanted.problems}"
-            raise _error(message, document, (*path[:-1], "problems"), f"write at most {there}, or null for all")
+            raise _error(
+                message, document, (*path[:-1], "problems"), f"write at most {there}, or null for all"
+            )
 
 
 def _check_packing(settings: Settings, scale: catalog.Scale, document: Document | None) -> None:

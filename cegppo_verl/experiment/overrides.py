@@ -89,7 +89,9 @@ def override_groups(
         "evaluation": _evaluation(cell, paths, resuming),
         "reward": _reward(paths),
         "trainer": _trainer(cell, scale, paths),
-        "platform": platform_group(platform or scale.platform, cell.settings, scale, _text(paths.sampler_file)),
+        "platform": platform_group(
+            platform or scale.platform, cell.settings, scale, _text(paths.sampler_file)
+        ),
     }
     return {name: _lines(group) for name, group in groups.items()}
 

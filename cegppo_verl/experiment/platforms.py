@@ -22,23 +22,24 @@ def platform_group(platform: Platform, settings: Settings, scale: Scale, sampler
     return _cuda(settings, scale)
 
 
-def _common(scale: Scale) -> Group:
-    dtype = scale.precision.train
+def _common(settings: Settings, scale: Scale) -> Group:
+    # The FSDP engine takes its compute type from here (default bf16, and autocast with it); fsdp_config.dtype does
+    # not reach it. The reference policy has an engine of its own, and exists only with a KL term.
+    precision = {"param_dtype": scale.precision.train, "reduce_dtype": "fp32", "buffer_dtype": "fp32"}
+    trained = [ACTOR, REF] if settings.kl_loss_coef > 0 else [ACTOR]
     return {
         f"{ROLLOUT}.dtype": scale.precision.rollout,
         f"{ROLLOUT}.tensor_model_parallel_size": scale.hardware.tensor_parallel,
         f"{ROLLOUT}.max_num_seqs": scale.engine.max_num_seqs,
         f"{ROLLOUT}.max_num_batched_tokens": scale.engine.max_num_batched_tokens,
-        # The FSDP engine takes its compute type from here (default bf16, and autocast with it);
-        # fsdp_config.dtype does not reach it.
-        f"+{ACTOR}.fsdp_config.mixed_precision": {"param_dtype": dtype, "reduce_dtype": "fp32", "buffer_dtype": "fp32"},
+        **{f"+{part}.fsdp_config.mixed_precision": precision for part in trained},
     }
 
 
 def _cpu(settings: Settings, scale: Scale, sampler_file: str | None) -> Group:
     return {
         "trainer.device": "cpu",
-        **_common(scale),
+        **_common(settings, scale),
         **_cpu_training(settings, scale),
         **_cpu_rollout(),
         **_cpu_services(sampler_file),
@@ -101,7 +102,7 @@ def _cuda(settings: Settings, scale: Scale) -> Group:
     hardware = scale.hardware
     return {
         "trainer.device": "cuda",
-        **_common(scale),
+        **_common(settings, scale),
         **_cuda_batches(settings, scale),
         "actor_rollout_ref.model.use_remove_padding": True,  # Ulysses needs it
         "actor_rollout_ref.model.enable_gradient_checkpointing": True,

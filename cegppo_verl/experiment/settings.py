@@ -34,7 +34,9 @@ class EvalSettings(Strict):
     def _one_k(self) -> Self:
         names = [benchmark.name for benchmark in self.benchmarks]
         if len(set(names)) < len(names):
-            raise reject("benchmarks", f"a benchmark is named twice: {', '.join(names)}", "name each one once")
+            raise reject(
+                "benchmarks", f"a benchmark is named twice: {', '.join(names)}", "name each one once"
+            )
         if len({benchmark.samples for benchmark in self.benchmarks}) > 1:
             asked = ", ".join(f"{item.name} {item.samples}" for item in self.benchmarks)
             # verl 0.9.1 has one number for all validation files: actor_rollout_ref.rollout.val_kwargs.n
@@ -99,7 +101,9 @@ class Settings(Strict):
         self._check_mini_batch()
         self._check_micro_batch()
         if self.train_prompts is not None and self.train_prompts < self.train_batch_size:
-            message = f"{self.train_prompts} training prompts do not fill one batch of {self.train_batch_size}"
+            message = (
+                f"{self.train_prompts} training prompts do not fill one batch of {self.train_batch_size}"
+            )
             raise reject("train_prompts", message, f"make it at least {self.train_batch_size}")
         return self
 

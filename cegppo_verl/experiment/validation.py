@@ -31,7 +31,9 @@ def reject(key: str, message: str, hint: str) -> PydanticCustomError:
     return PydanticCustomError("contradiction", text, {"key": key, "hint": hint})  # type: ignore[arg-type]
 
 
-def validate(model: type[Model], data: object, document: Document | None = None, prefix: KeyPath = ()) -> Model:
+def validate(
+    model: type[Model], data: object, document: Document | None = None, prefix: KeyPath = ()
+) -> Model:
     """``model`` from ``data``, which stands at ``prefix`` in ``document``.
 
     Raises:

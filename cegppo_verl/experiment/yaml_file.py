@@ -104,7 +104,9 @@ def _text(path: Path) -> str:
             f"not UTF-8 text: {error.reason} at byte {error.start}", file=path, hint="save the file as UTF-8"
         ) from error
     except OSError as error:
-        raise UserError(f"cannot be read: {error.strerror}", file=path, hint="check its permissions") from error
+        raise UserError(
+            f"cannot be read: {error.strerror}", file=path, hint="check its permissions"
+        ) from error
 
 
 def _parse(text: str, path: Path) -> tuple[yaml.Node | None, _Loader]:
@@ -126,10 +128,15 @@ def _not_yaml(error: Exception, path: Path) -> UserError:
 def _walk(node: yaml.Node, path: KeyPath, lines: dict[KeyPath, int], above: list[int], file: Path) -> None:
     if id(node) in above:
         raise UserError(
-            "an alias contains itself", file=file, key=key_text(path), hint="write the value out instead of '*alias'"
+            "an alias contains itself",
+            file=file,
+            key=key_text(path),
+            hint="write the value out instead of '*alias'",
         )
     if len(lines) > MAX_NODES:
-        raise UserError(f"more than {MAX_NODES:,} values", file=file, hint="use fewer aliases, or split the grid")
+        raise UserError(
+            f"more than {MAX_NODES:,} values", file=file, hint="use fewer aliases, or split the grid"
+        )
     lines[path] = node.start_mark.line + 1
     for part, child in _children(node, path, file):
         _walk(child, (*path, part), lines, [*above, id(node)], file)
@@ -151,7 +158,10 @@ def _check_key(key: yaml.Node, first: dict[str, int], path: KeyPath, file: Path)
     if key.tag not in (_PREFIX + "str", _PREFIX + "merge"):
         text = key.value if isinstance(key, yaml.ScalarNode) else "a list or mapping"
         raise UserError(
-            f"line {line}: the key '{text}' is not text", file=file, key=key_text(path) or None, hint="put it in quotes"
+            f"line {line}: the key '{text}' is not text",
+            file=file,
+            key=key_text(path) or None,
+            hint="put it in quotes",
         )
     if key.value in first:
         raise UserError(
