@@ -61,7 +61,7 @@ def _why_epsilon(value: float) -> str:
     return "token-level losses use about 0.2"
 
 
-# Below this nearly every token would be clipped; GSPO's 3e-4/4e-4 are for sequence ratios (facts of 2507.18071).
+# Below this nearly every token would be clipped. GSPO's 3e-4/4e-4 (arXiv 2507.18071) are for sequence ratios.
 EPSILON_LOWEST = 1e-3
 # The lower edge 1−ε_low must stay positive.
 _LOW = Param(
@@ -88,7 +88,7 @@ def _beta(symbol: str, side: str) -> Param:
         symbol,
         f"share of the edge gradient kept for tokens clipped {side}",
         low=0.0,
-        high=10.0,  # ours: the paper stays within [0, 1]; the lint warns above 1, two-digit values are percentages
+        high=10.0,  # ours: the paper stays within [0, 1], the lint warns above 1; more is a percentage
         required=True,
         why=lambda value: "β scales the gradient kept outside the interval: 0 is PPO-clip, 1 is GPPO",
     )
@@ -140,7 +140,7 @@ ALGORITHMS: dict[str, Algorithm] = {
     ),
     "dapo": Algorithm(
         "dapo",
-        "clip-higher only: PPO-clip with a wider upper side (verl's vanilla); no dynamic sampling, no length shaping",
+        "clip-higher only: PPO-clip with a wider upper side (verl's vanilla), without DAPO's other parts",
         "arXiv 2503.14476",
         # 0.2/0.28: DAPO's paper, and the "DAPO" baseline of CE-GPPO's.
         {

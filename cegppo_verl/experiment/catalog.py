@@ -13,6 +13,7 @@ from cegppo_verl.errors import UserError, did_you_mean
 from cegppo_verl.experiment.settings import Whole
 from cegppo_verl.experiment.validation import Strict, validate
 from cegppo_verl.experiment.yaml_file import read_yaml
+from cegppo_verl.toy.recipes import model_recipe
 
 FOLDER = Path(__file__).parent / "catalog"
 
@@ -23,9 +24,11 @@ class ModelSource(Strict):
     """Which base model, and how it came to be: both belong to a cell's identity."""
 
     name: str
-    built: str = Field(
-        description="how the weights are made or where they come from; change it when that changes"
-    )
+    built: str | None = Field(default=None, description="where the weights come from; null: we build them")
+
+    def identity(self) -> dict[str, Any]:
+        """The name, and the recipe of a model that we build, else its origin."""
+        return {"name": self.name, "built": self.built or model_recipe(self.name)}
 
 
 class Precision(Strict):
@@ -79,7 +82,7 @@ class Scale(Strict):
 
     def identity(self) -> dict[str, Any]:
         """What of a scale can change the numbers; lengths are in the settings."""
-        return {"model": self.model.model_dump(), "precision": self.precision.model_dump()}
+        return {"model": self.model.identity(), "precision": self.precision.model_dump()}
 
 
 class Preset(Strict):

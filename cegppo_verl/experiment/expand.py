@@ -10,8 +10,8 @@ from cegppo_verl.experiment.grid import Grid, refuse_twins, resolve_settings
 def expand(grid: Grid) -> list[Cell]:
     """Every cell once, ordered by scale, then seed, then arm, each as the file has them.
 
-    Arms come last so that a grid interrupted half-way has whole seeds, which can be compared, rather than whole
-    arms, which cannot.
+    Arms come last so that a grid interrupted half-way has whole seeds, which can be compared, rather than
+    whole arms, which cannot.
 
     Raises:
         UserError: two arms are the same run under two names.

@@ -88,16 +88,14 @@ def _check_names(grid: Grid, document: Document, from_option: bool) -> None:
 
 
 def _check_distinct(grid: Grid, document: Document) -> None:
-    for key, values in (
-        ("scales", grid.scales),
-        ("seeds", grid.seeds),
-        ("arms", [arm.name for arm in grid.arms]),
-    ):
+    lists: dict[str, list[Any]] = {"scales": grid.scales, "seeds": grid.seeds}
+    for key, values in (lists | {"arms": [arm.name for arm in grid.arms]}).items():
         for index, value in enumerate(values):
             if value in values[:index]:
                 path: KeyPath = (key, index, "name") if key == "arms" else (key, index)
                 hint = "every arm needs a name of its own" if key == "arms" else "remove one of the two"
-                raise _error(f"'{value}' is already at {key}[{values.index(value)}]", document, path, hint)
+                message = f"'{value}' is already at {key}[{values.index(value)}]"
+                raise _error(message, document, path, hint)
 
 
 def refuse_twins(grid: Grid, document: Document | None = None) -> None:
@@ -107,7 +105,9 @@ def refuse_twins(grid: Grid, document: Document | None = None) -> None:
         params = algorithms.resolve_params(arm.algorithm, arm.params)
         key = identity.canonical({"algorithm": arm.algorithm, "params": params})
         if key in seen:
-            message = f"'{arm.name}' is the same run as '{seen[key]}': same algorithm and parameters, defaults included"
+            message = (
+                f"'{arm.name}' is the same run as '{seen[key]}': all parameters are equal, defaults included"
+            )
             hint = "remove one of the two, or change the parameter that should tell them apart"
             raise _error(message, document, ("arms", index), hint)
         seen[key] = arm.name
@@ -166,7 +166,8 @@ def _check_benchmarks(settings: Settings, document: Document | None) -> None:
 
 def _check_packing(settings: Settings, scale: catalog.Scale, document: Document | None) -> None:
     if scale.platform == "cpu" and settings.micro_batch_size is None:
-        hint = f"name a number of sequences that divides {settings.mini_batch_size * settings.rollouts_per_prompt}"
+        sequences = settings.mini_batch_size * settings.rollouts_per_prompt
+        hint = f"name a number of sequences that divides {sequences}"
         message = "packing by tokens needs a GPU scale"
         raise _error(message, document, ("settings", "micro_batch_size"), hint)
     shards = scale.hardware.gpus // scale.hardware.sequence_parallel

@@ -11,7 +11,7 @@ from cegppo_verl.experiment.algorithms import Params
 from cegppo_verl.experiment.catalog import Scale
 from cegppo_verl.experiment.settings import Settings
 
-# Raise one of these when the same inputs would give other numbers: results made before then get other identities.
+# Raise one of these when the same inputs would give other numbers: earlier results then get other ids.
 LOSS_VERSION = "1"
 GRADER_VERSION = "math-verify-0.9.0+1"
 ENGINE_VERSION = "verl-0.9.1"

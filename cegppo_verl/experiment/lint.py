@@ -1,4 +1,4 @@
-"""Settings that are legal and probably not meant: knobs that do nothing, arms that differ in more than one thing."""
+"""Settings that are legal and probably not meant: knobs that do nothing, arms that differ in two things."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def _one_update(grid: Grid, cells: Sequence[Cell]) -> Iterator[Finding]:
             yield Finding(
                 "warning",
                 "settings.mini_batch_size",
-                f"{cell.scale}: one update per rollout batch, so every ratio is 1 and no clip, ε or β can act: "
-                "all arms are the same run",
+                f"{cell.scale}: one update per rollout batch, so every ratio is 1 and no clip, ε or β "
+                "can act: all arms are the same run",
                 "use a smaller mini_batch_size or more ppo_epochs",
             )
 

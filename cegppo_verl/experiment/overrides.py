@@ -1,7 +1,7 @@
 """A cell as the list of Hydra overrides for ``python -m verl.trainer.main_ppo`` (verl 0.9.1).
 
-Nothing that can change the numbers is left to verl's defaults. Ray's options and the environment belong to the
-launcher, which appends the former.
+Nothing that can change the numbers is left to verl's defaults. Ray's options and the environment belong to
+the launcher, which appends the former.
 """
 
 from __future__ import annotations
@@ -66,8 +66,8 @@ def compose_overrides(
 
     Args:
         platform: "cpu" or "cuda"; default: the scale's.
-        resuming: a checkpoint exists. verl repeats the initial evaluation after every resume and logs it under the
-            resumed step, where it would hide that step's training metrics; so it is left out.
+        resuming: a checkpoint exists. verl repeats the initial evaluation after every resume and logs it
+            under the resumed step, where it would hide that step's training metrics; so it is left out.
 
     Returns:
         ``key=value`` strings, quoted for Hydra but not for a shell.
@@ -122,7 +122,7 @@ def _data(cell: Cell, paths: RunPaths) -> Group:
         "data.train_batch_size": settings.train_batch_size,
         "data.max_prompt_length": settings.max_prompt_length,
         "data.max_response_length": settings.max_response_length,
-        # Real data has a few prompts that are too long, generated data has none: there it would hide a mistake.
+        # Real data has a few prompts that are too long. In generated data that is a mistake: let it fail.
         "data.filter_overlong_prompts": settings.train_prompts is None,
         "data.truncation": "error",
         "data.shuffle": True,
@@ -144,8 +144,8 @@ def _actor(cell: Cell) -> Group:
         f"{ACTOR}.ppo_epochs": settings.ppo_epochs,
         f"{ACTOR}.loss_agg_mode": settings.loss_agg_mode,
         f"{ACTOR}.entropy_coeff": settings.entropy_coeff,
-        # The entropy that is logged comes from the old-log-prob pass. The update needs it for a bonus only, and
-        # then verl computes it unasked; computing it for nothing costs a softmax over the vocabulary.
+        # The entropy that is logged comes from the old-log-prob pass. The update needs it for a bonus only,
+        # and then verl computes it unasked; for nothing it would cost a softmax over the vocabulary.
         f"{ACTOR}.calculate_entropy": False,
         f"{ACTOR}.use_kl_loss": settings.kl_loss_coef > 0,
         f"{ACTOR}.kl_loss_coef": settings.kl_loss_coef,
@@ -155,11 +155,11 @@ def _actor(cell: Cell) -> Group:
         f"{ACTOR}.optim.weight_decay": settings.weight_decay,
         # The FSDP engine reads optim.clip_grad; verl 0.9.1 ignores actor.grad_clip.
         f"{ACTOR}.optim.clip_grad": settings.grad_clip,
-        # Mini-batches are taken in the order of the prompts, as verl does; the seed counts if that is changed.
+        # Mini-batches are taken in the order of the prompts, verl's default; the seed counts if that changes.
         f"{ACTOR}.shuffle": False,
         f"{ACTOR}.data_loader_seed": cell.seed,
-        # verl reads it under full_determinism only. That is off: it would also give every rollout of a prompt the
-        # same sampling seed, so all answers of a group would be equal. Models here have no dropout.
+        # verl reads it under full_determinism only. That is off: it would also give every rollout of a prompt
+        # the same sampling seed, so all answers of a group would be equal. Models here have no dropout.
         f"{ACTOR}.fsdp_config.seed": cell.seed,
     }
 

@@ -1,4 +1,4 @@
-"""What differs between a CPU and a CUDA machine: verl's overrides and the environment, with a reason for each."""
+"""What differs between a CPU and a CUDA machine: verl's overrides and the environment, a reason for each."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def platform_group(platform: Platform, settings: Settings, scale: Scale, sampler
 
 
 def _common(settings: Settings, scale: Scale) -> Group:
-    # The FSDP engine takes its compute type from here (default bf16, and autocast with it); fsdp_config.dtype does
-    # not reach it. The reference policy has an engine of its own, and exists only with a KL term.
+    # The FSDP engine takes its compute type from here (default bf16, and autocast with it); fsdp_config.dtype
+    # does not reach it. The reference policy has an engine of its own, and exists only with a KL term.
     precision = {"param_dtype": scale.precision.train, "reduce_dtype": "fp32", "buffer_dtype": "fp32"}
     trained = [ACTOR, REF] if settings.kl_loss_coef > 0 else [ACTOR]
     return {
@@ -75,7 +75,7 @@ def _cpu_rollout() -> Group:
         # The worker in the engine's own process: 10 s and 1.9 GB less per start (needs
         # VLLM_ENABLE_V1_MULTIPROCESSING=0, or vLLM turns it back into "mp").
         f"+{VLLM}.distributed_executor_backend": "uni",
-        # One shared-memory buffer of this size per transfer; the default of 2 GB does not fit a small /dev/shm.
+        # MB of shared memory per transfer; the default of 2 GB does not fit a small /dev/shm.
         f"{ROLLOUT}.checkpoint_engine.update_weights_bucket_megabytes": 64,
     }
 
@@ -146,7 +146,7 @@ _CPU_ENVIRONMENT = {
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # vLLM would pin its threads to cores that the trainer uses too
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # engine and worker in one process: 10 s and 1.9 GB less per start
     "HF_HUB_OFFLINE": "1",  # models are local; without it every load waits for a hub that may not be there
-    "TQ_NUM_THREADS": "1",  # TransferQueue wants 8 threads and logs a complaint per sample where it gets fewer
+    "TQ_NUM_THREADS": "1",  # TransferQueue wants 8 threads and complains once per sample where it gets fewer
     "TQ_CLIENT_ZMQ_IO_THREADS": "1",  # fewer threads on two cores
     "RAY_AUTH_MODE": "token",  # `ray start` turns authentication on, a driver that connects does not
     "RAY_worker_niceness": "0",  # Ray's 15 lets any other process on two cores starve the run
@@ -157,8 +157,9 @@ def environment(platform: Platform, threads: int | None = None) -> dict[str, str
     """Environment variables that driver, Ray workers and vLLM need on ``platform``.
 
     Args:
-        threads: OMP_NUM_THREADS for Ray's workers (``scale.hardware.threads``); None leaves Ray's own 1. A running
-            cluster does not inherit the driver's environment: pass these through ``runtime_env`` as well.
+        threads: OMP_NUM_THREADS for Ray's workers (``scale.hardware.threads``); None leaves Ray's own 1.
+            A running cluster does not inherit the driver's environment: pass all of these through
+            ``runtime_env`` as well.
     """
     chosen = dict(_COMMON_ENVIRONMENT)
     if platform == "cpu":

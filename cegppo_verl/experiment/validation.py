@@ -28,7 +28,7 @@ class Strict(BaseModel):
 def reject(key: str, message: str, hint: str) -> PydanticCustomError:
     """What a validator raises when ``key`` (relative to its model) contradicts another key."""
     text = message.replace("{", "(").replace("}", ")")
-    return PydanticCustomError("contradiction", text, {"key": key, "hint": hint})  # type: ignore[arg-type]
+    return PydanticCustomError("contradiction", text, {"key": key, "hint": hint})
 
 
 def validate(
@@ -48,7 +48,7 @@ def validate(
 def user_error(
     error: ValidationError, model: type[BaseModel], document: Document | None = None, prefix: KeyPath = ()
 ) -> UserError:
-    """The :class:`UserError` for a pydantic error; an unknown key comes before the key that it leaves missing."""
+    """The :class:`UserError` for a pydantic error; an unknown key comes before the one it leaves missing."""
     found = sorted(error.errors(include_url=False), key=lambda item: item["type"] != "extra_forbidden")
     paths = [_path(item, prefix) for item in found]
     line = document.line(paths[0]) if document else None

@@ -70,8 +70,8 @@ def read_yaml(file: str | Path) -> Document:
     """Read a YAML file whose top level is a mapping.
 
     Raises:
-        UserError: the file is missing, unreadable, empty, too large, not YAML, not a mapping, or has a duplicate
-            or non-text key; with the line where there is one.
+        UserError: the file is missing, unreadable, empty, too large, not YAML, not a mapping, or has a
+            duplicate or non-text key; with the line where there is one.
     """
     path = Path(file)
     node, loader = _parse(_text(path), path)
@@ -121,7 +121,7 @@ def _not_yaml(error: Exception, path: Path) -> UserError:
     mark = getattr(error, "problem_mark", None)
     place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
     problem = getattr(error, "problem", None) or getattr(error, "reason", None) or type(error).__name__
-    hint = "indent with spaces, close every bracket and quote, and quote text that contains ': ' or starts with a symbol"
+    hint = "indent with spaces, close every bracket and quote, and quote text that contains ': ' or a symbol"
     return UserError(f"not valid YAML: {place}{problem}", file=path, hint=hint)
 
 

@@ -2,8 +2,8 @@
 
     python -m cegppo_verl.verl_plugin.compose OVERRIDE...
 
-prints the resolved configuration as JSON. Anything wrong is one line on stderr and exit code 2: an unknown key
-with the nearest valid one, or verl's own complaint.
+prints the resolved configuration as JSON. Anything wrong is one line on stderr and exit code 2: an unknown
+key with the nearest valid one, or verl's own complaint.
 """
 
 from __future__ import annotations
@@ -114,8 +114,8 @@ def _verl_checks(config: Any) -> None:
     validate_config(
         config, use_reference_policy=need_reference_policy(config), use_critic=need_critic(config)
     )
-    # validate_config looks at the actor only; these dataclasses refuse unknown keys and bad values too. Not the
-    # reward's: verl 0.9.1 never builds RewardManagerConfig, and it cannot be built (no super().__post_init__).
+    # validate_config looks at the actor only; these dataclasses refuse unknown keys and bad values too. The
+    # reward's is left out: verl 0.9.1 never builds RewardManagerConfig, and it cannot be built.
     for part in (config.actor_rollout_ref.rollout, config.algorithm):
         omega_conf_to_dataclass(part)
     get_policy_loss_fn(config.actor_rollout_ref.actor.policy_loss.loss_mode)
