@@ -77,8 +77,8 @@ class Anatomy:
             self._weighted = False
             return clipped, log_ratio, zero, zero
         size = block.product.abs()
-        total = size.sum()
-        return clipped, log_ratio, total, total - size.mul_(within).sum()
+        outside = torch.addcmul(size, size, within, value=-1.0)  # exactly 0 within, no cancellation
+        return clipped, log_ratio, size.sum(), outside.sum()
 
     def read(self, tokens: Tensor) -> dict[str, float]:
         """The totals as Python numbers, and with them the only synchronisation with the device.
@@ -90,9 +90,9 @@ class Anatomy:
         sums = torch.stack(rows).double().sum(0)
         *counts, n = torch.cat([sums, tokens.detach().double().reshape(1)]).tolist()
         totals = dict(zip(_COUNTS, counts, strict=True)) | {"tokens": n, "updates": 1.0}
-        return (
-            totals if self._weighted else {k: v for k, v in totals.items() if not k.startswith("weight_abs")}
-        )
+        totals["inside"] -= self._places - n  # masked tokens have ratio 1, hence were counted as inside
+        known = self._weighted
+        return {key: total for key, total in totals.items() if known or not key.startswith("weight_abs")}
 
 
 def as_metrics(totals: dict[str, float]) -> dict[str, Metric]:
