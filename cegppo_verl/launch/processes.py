@@ -1,0 +1,69 @@
+"""Finding and ending the processes of one attempt, and no others."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+import psutil
+
+MARK = "CEGPPO_ATTEMPT"
+
+
+def marked(mark: str) -> list[psutil.Process]:
+    """Processes of ours whose environment carries ``MARK=mark``: the driver and whatever it started cold.
+
+    Forks of the warm server show the server's environment; they are its descendants and found as such.
+    """
+    needle = f"{MARK}={mark}".encode()
+    return [p for p in psutil.process_iter() if needle in _environment(p.pid).split(b"\0")]
+
+
+def _environment(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/environ").read_bytes()
+    except OSError:
+        return b""
+
+
+def descendants(pid: int) -> list[psutil.Process]:
+    """All living descendants of ``pid``."""
+    try:
+        return psutil.Process(pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+
+
+def with_descendants(processes: Iterable[psutil.Process]) -> list[psutil.Process]:
+    """The processes and everything below them, each once, never this process."""
+    found: dict[int, psutil.Process] = {}
+    for process in processes:
+        found[process.pid] = process
+        for child in descendants(process.pid):
+            found[child.pid] = child
+    found.pop(os.getpid(), None)
+    return list(found.values())
+
+
+def end(processes: list[psutil.Process], grace: float) -> None:
+    """SIGTERM, then SIGKILL after ``grace`` seconds. A pid that was reused meanwhile is not touched (psutil checks)."""
+    for process in processes:
+        with contextlib.suppress(psutil.Error):
+            process.terminate()
+    _, alive = psutil.wait_procs(processes, timeout=grace)
+    for process in alive:
+        with contextlib.suppress(psutil.Error):
+            process.kill()
+    psutil.wait_procs(alive, timeout=5)
+
+
+def proportional_memory(processes: Iterable[psutil.Process]) -> int:
+    """Bytes of physical memory, a page shared by n processes counted 1/n for each (PSS)."""
+    total = 0
+    for process in processes:
+        with contextlib.suppress(OSError, ValueError, StopIteration):
+            lines = Path(f"/proc/{process.pid}/smaps_rollup").read_text().splitlines()
+            total += 1024 * int(next(line for line in lines if line.startswith("Pss:")).split()[1])
+    return total

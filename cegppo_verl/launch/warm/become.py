@@ -1,0 +1,99 @@
+"""Turns a fresh fork into the program that was asked for."""
+
+from __future__ import annotations
+
+import atexit
+import gc
+import os
+import runpy
+import sys
+import types
+from pathlib import Path
+from typing import Protocol
+
+
+class Wanted(Protocol):
+    """The part of a request that this module needs."""
+
+    arguments: list[str]
+    environment: dict[str, str]
+    directory: str
+    umask: int
+    descriptors: list[int]
+    received: list[int]
+
+
+def run(request: Wanted, stand_in: Path) -> None:
+    """Take over descriptors, environment and arguments, then run the program; returns or raises as it does."""
+    move_descriptors(request.received, request.descriptors)
+    os.environ.clear()
+    os.environ.update(request.environment)
+    os.umask(request.umask)
+    os.chdir(request.directory)
+    adopt_stand_in(stand_in)
+    reseed_and_set_threads()
+    # The server froze its objects so that forks share their pages; unfrozen at the end, they are released in
+    # order, and extension modules do not complain about leaks.
+    atexit.register(gc.unfreeze)
+    run_program(request.arguments)
+
+
+def move_descriptors(received: list[int], wanted: list[int]) -> None:
+    """Give each received descriptor the number it had in the client."""
+    # Lift them above every wanted number first, so that no move overwrites one that is still to be moved.
+    floor = max([*received, *wanted, 2]) + 1
+    import fcntl
+
+    lifted = [fcntl.fcntl(number, fcntl.F_DUPFD, floor) for number in received]
+    for number in received:
+        os.close(number)
+    for number, target in zip(lifted, wanted, strict=True):
+        os.dup2(number, target, inheritable=True)
+        os.close(number)
+
+
+def adopt_stand_in(stand_in: Path) -> None:
+    """Programs started from here start warm as well: Ray and multiprocessing take ``sys.executable``."""
+    import multiprocessing
+
+    sys.executable = str(stand_in)
+    multiprocessing.set_executable(str(stand_in))
+
+
+def reseed_and_set_threads() -> None:
+    """Undo what forks share: random state, and the server's single-threaded BLAS and OpenMP settings."""
+    if "numpy" in sys.modules:
+        sys.modules["numpy"].random.seed()
+    if "torch" in sys.modules:
+        threads = os.environ.get("OMP_NUM_THREADS", "")
+        count = int(threads) if threads.isdigit() and int(threads) > 0 else (os.cpu_count() or 1)
+        sys.modules["torch"].set_num_threads(count)
+
+
+def run_program(arguments: list[str]) -> None:
+    """``-c CODE``, ``-m MODULE`` or a script, as the interpreter would run it."""
+    while arguments and arguments[0] in ("-u", "-B", "-E", "-s", "-I"):
+        arguments = arguments[1:]
+    kind, rest = arguments[0], arguments[1:]
+    if kind == "-m":
+        sys.argv = rest
+        sys.path.insert(0, os.getcwd())
+        runpy.run_module(rest[0], run_name="__main__", alter_sys=True)
+    elif kind == "-c":
+        sys.argv = ["-c", *rest[1:]]
+        main = types.ModuleType("__main__")
+        sys.modules["__main__"] = main
+        exec(compile(rest[0], "<string>", "exec"), main.__dict__)
+    else:
+        sys.argv = arguments
+        run_script(kind)
+
+
+def run_script(path: str) -> None:
+    """Run a file as ``__main__``; unlike ``runpy.run_path`` the module stays, because Ray pickles from it."""
+    sys.path.insert(0, os.path.dirname(path))
+    main = types.ModuleType("__main__")
+    main.__file__ = path
+    sys.modules["__main__"] = main
+    with open(path, encoding="utf-8") as source:
+        exec(compile(source.read(), path, "exec"), main.__dict__)

@@ -1,0 +1,114 @@
+"""How far a cell is, read from its files: steps logged, evaluations complete, checkpoints to resume from."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cegppo_verl.records.rundir import RunDir
+
+
+@dataclass(frozen=True)
+class LoggedStep:
+    """One line of verl's metric log."""
+
+    step: int
+    data: dict[str, float]
+
+
+def read_steps(metrics_file: Path) -> list[LoggedStep]:
+    """Complete lines of a metric log in file order; a half-written or garbled line is skipped."""
+    try:
+        lines = metrics_file.read_bytes().split(b"\n")
+    except OSError:
+        return []
+    return [step for line in lines if (step := _parse(line)) is not None]
+
+
+def _parse(line: bytes) -> LoggedStep | None:
+    try:
+        entry = json.loads(line)
+        return LoggedStep(int(entry["step"]), dict(entry["data"]))
+    except (ValueError, TypeError, KeyError):
+        return None
+
+
+def is_training_step(step: LoggedStep) -> bool:
+    """Whether the line records an update; a validation-only line at a resumed step does not."""
+    return step.step > 0 and "training/global_step" in step.data
+
+
+def trained_steps(run: RunDir) -> set[int]:
+    """Steps whose training metrics are recorded by any attempt."""
+    return {s.step for a in run.attempts() for s in read_steps(a.metrics_file) if is_training_step(s)}
+
+
+def planned_evaluations(cell: dict[str, Any]) -> list[int]:
+    """Steps at which verl validates: every ``eval.every`` steps, the last one, and 0 when asked for."""
+    settings = cell["settings"]
+    total, evaluation = settings["total_steps"], settings["eval"]
+    every = evaluation["every"]
+    steps = {s for s in range(1, total + 1) if every > 0 and s % every == 0}
+    if every > 0:
+        steps.add(total)
+    if evaluation.get("at_start"):
+        steps.add(0)
+    return sorted(steps)
+
+
+def planned_samples(cell: dict[str, Any]) -> int:
+    """Samples in one complete evaluation: Σ problems × samples over the benchmarks; 0 when a size is unknown."""
+    benchmarks = cell["settings"]["eval"]["benchmarks"]
+    if any(b.get("problems") is None for b in benchmarks):
+        return 0
+    return sum(b["problems"] * b["samples"] for b in benchmarks)
+
+
+def is_evaluated(run: RunDir, cell: dict[str, Any], step: int) -> bool:
+    """Whether the validation dump of ``step`` is complete."""
+    try:
+        data = (run.validation / f"{step}.jsonl").read_bytes()
+    except OSError:
+        return False
+    needed = planned_samples(cell)
+    return data.endswith(b"\n") and data.count(b"\n") >= max(needed, 1)
+
+
+def missing(run: RunDir, cell: dict[str, Any]) -> str | None:
+    """Why the cell is not done, or None when it is: every planned step logged, the last evaluation complete."""
+    total = cell["settings"]["total_steps"]
+    absent = sorted(set(range(1, total + 1)) - trained_steps(run))
+    if absent:
+        return f"step {absent[0]} of {total} is not logged"
+    evaluations = planned_evaluations(cell)
+    if evaluations and not is_evaluated(run, cell, evaluations[-1]):
+        return f"the final evaluation (step {evaluations[-1]}) is not complete"
+    return None
+
+
+def resume_point(run: RunDir, cell: dict[str, Any]) -> int:
+    """The newest checkpoint from which nothing recorded is lost and nothing unrecorded is skipped; 0: from scratch.
+
+    verl saves a checkpoint before it validates and logs the step. Killed in between, its own ``resume_mode=auto``
+    would go on at the next step and leave a hole in the curves, so a checkpoint counts only if all steps up to it
+    are logged and its evaluation, if planned, is complete.
+    """
+    logged, evaluations = trained_steps(run), set(planned_evaluations(cell))
+    for step in sorted(complete_checkpoints(run), reverse=True):
+        has_steps = set(range(1, step + 1)) <= logged
+        if has_steps and (step not in evaluations or is_evaluated(run, cell, step)):
+            return step
+    return 0
+
+
+def complete_checkpoints(run: RunDir) -> list[int]:
+    """Steps with a finished checkpoint. verl writes the tracker file last, so newer folders may be half-written."""
+    try:
+        newest = int((run.checkpoints / "latest_checkpointed_iteration.txt").read_text())
+    except (OSError, ValueError):
+        return []
+    names = [p.parent.name for p in run.checkpoints.glob("global_step_*/data.pt")]
+    steps = [int(n.removeprefix("global_step_")) for n in names if n.removeprefix("global_step_").isdigit()]
+    return sorted(s for s in steps if s <= newest)
