@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cegppo_verl.errors import UserError, did_you_mean
 from cegppo_verl.experiment.yaml_file import Document, KeyPath, key_text
@@ -25,6 +25,8 @@ class Param:
         low: smallest value allowed (exclusive when ``open_low``).
         high: largest value allowed.
         default: None together with ``required`` False means "off".
+        nullable: null is a value, meaning "off".
+        example: what the fix for a missing value suggests.
         why: what a value outside the range most likely is, with the fix.
     """
 
@@ -35,6 +37,7 @@ class Param:
     default: float | None = None
     required: bool = False
     nullable: bool = False
+    example: float = 0.5
     open_low: bool = False
     why: Callable[[float], str] | None = None
 
@@ -51,11 +54,12 @@ class Algorithm:
 
 
 def _why_epsilon(value: float) -> str:
-    if value >= 1:
-        return (
-            f"ε is a distance from 1, not a percentage or a bound; write {value / 100:g} for {value:g} %, "
-            f"or {abs(value - 1):g} for the bound {value:g}"
-        )
+    if value > 2:
+        return f"ε is a distance from 1, not a percentage: write {value / 100:g} for {value:g} %"
+    if value > 1:
+        return f"ε is a distance from 1, not a bound: write {value - 1:.3g} for the bound {value:g}"
+    if value > 0.5:
+        return "the lower edge 1 - ε must stay above 0; token-level losses use about 0.2"
     if 0 < value < EPSILON_LOWEST:
         return "ε of 1e-4 belongs to sequence-level ratios (GSPO); token-level losses use about 0.2"
     return "token-level losses use about 0.2"
@@ -80,16 +84,17 @@ _DUAL = Param(
     why=lambda value: "the dual clip c is a ratio above 1, e.g. 3 (verl's default) or 10 (CE-GPPO's scripts)",
 )
 # verl 0.9.1, core_algos.compute_policy_loss_vanilla: clip_ratio_c defaults to 3.0 and cannot be switched off.
-_VERL_DUAL = Param(_DUAL.symbol, _DUAL.doc, _DUAL.low, _DUAL.high, 3.0, open_low=True, why=_DUAL.why)
+_VERL_DUAL = replace(_DUAL, default=3.0)
 
 
-def _beta(symbol: str, side: str) -> Param:
+def _beta(symbol: str, side: str, example: float) -> Param:
     return Param(
         symbol,
         f"share of the edge gradient kept for tokens clipped {side}",
         low=0.0,
         high=10.0,  # ours: the paper stays within [0, 1], the lint warns above 1; more is a percentage
         required=True,
+        example=example,
         why=lambda value: "β scales the gradient kept outside the interval: 0 is PPO-clip, 1 is GPPO",
     )
 
@@ -143,11 +148,7 @@ ALGORITHMS: dict[str, Algorithm] = {
         "clip-higher only: PPO-clip with a wider upper side (verl's vanilla), without DAPO's other parts",
         "arXiv 2503.14476",
         # 0.2/0.28: DAPO's paper, and the "DAPO" baseline of CE-GPPO's.
-        {
-            "epsilon_low": _LOW,
-            "epsilon_high": Param(_HIGH.symbol, _HIGH.doc, _HIGH.low, _HIGH.high, 0.28, why=_HIGH.why),
-        }
-        | {"dual_clip": _VERL_DUAL},
+        {"epsilon_low": _LOW, "epsilon_high": replace(_HIGH, default=0.28)} | {"dual_clip": _VERL_DUAL},
         _dapo,
     ),
     "cegppo": Algorithm(
@@ -155,14 +156,10 @@ ALGORITHMS: dict[str, Algorithm] = {
         "CE-GPPO: keeps β1 and β2 of the edge gradient of tokens clipped below and above (Eq. 8)",
         "arXiv 2509.20712",
         # β1 and β2 have no default: the released code has four different ones for β1.
-        {"beta1": _beta("β1", "below (Â<0)"), "beta2": _beta("β2", "above (Â>0)")}
+        {"beta1": _beta("β1", "below (Â<0)", 0.5), "beta2": _beta("β2", "above (Â>0)", 1.0)}
         | {"epsilon_low": _LOW, "epsilon_high": _HIGH}
         # Off unless asked for; the released scripts use 10, the paper's Eq. 8 has none.
-        | {
-            "dual_clip": Param(
-                _DUAL.symbol, _DUAL.doc, _DUAL.low, _DUAL.high, None, False, True, True, _DUAL.why
-            )
-        },
+        | {"dual_clip": replace(_DUAL, nullable=True)},
         _cegppo,
     ),
 }
@@ -231,18 +228,23 @@ def _resolve(
     key = str(path[-1])
     if key not in given:
         if param.required:
-            hint = f"add '{key}: 0.5'; {param.symbol} is the {param.doc} and has no agreed default"
+            hint = (
+                f"add '{key}: {param.example}'; {param.symbol} is the {param.doc} and has no agreed default"
+            )
             raise _error("this parameter is required", hint, document, path)
         return param.default
     return _checked(param, given[key], document, path)
 
 
 def _checked(param: Param, value: object, document: Document | None, path: KeyPath) -> float | None:
+    key = str(path[-1])
     if value is None and param.nullable:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float):
         shown = "null" if value is None else str(value).lower() if isinstance(value, bool) else repr(value)
         hint = f"write a number without quotes; {param.symbol} is the {param.doc}"
+        if key == "dual_clip" and value is None:
+            hint = "verl's vanilla loss always has a dual clip; 1e9 makes it do nothing"
         raise _error(f"must be a number, not {shown}", hint, document, path)
     number = float(value) if abs(value) < 1e308 else math.inf
     below = number <= param.low if param.open_low else number < param.low

@@ -14,6 +14,7 @@ from cegppo_verl.experiment.settings import Settings
 # Raise one of these when the same inputs would give other numbers: earlier results then get other ids.
 LOSS_VERSION = "1"
 GRADER_VERSION = "math-verify-0.9.0+1"
+DATA_VERSION = "1"  # of the generated problems
 ENGINE_VERSION = "verl-0.9.1"
 
 LENGTH = 12  # hex digits: 48 bits, a collision among 10,000 cells has probability 2e-7
@@ -29,6 +30,7 @@ def content(algorithm: str, params: Params, scale: Scale, settings: Settings, se
         "seed": seed,
         "loss": LOSS_VERSION,
         "grader": GRADER_VERSION,
+        "data": DATA_VERSION,
         "engine": ENGINE_VERSION,
     }
 

@@ -69,7 +69,7 @@ class Settings(Strict):
 
     task: Literal["pick", "words", "math"]
     train_prompts: Whole | None = Field(description="size of the generated training set; null for real data")
-    total_steps: Whole
+    total_steps: Whole = Field(description="training steps, i.e. rollout batches")
     train_batch_size: Whole = Field(description="prompts per training step")
     rollouts_per_prompt: Annotated[int, Field(ge=2)] = Field(
         description="the group size; the advantage is relative to the group, so one rollout teaches nothing"
@@ -79,18 +79,24 @@ class Settings(Strict):
     micro_batch_size: Whole | None = Field(
         description="sequences per forward pass; null packs by tokens (GPU scales only)"
     )
-    learning_rate: Annotated[float, Field(gt=0, le=0.1)]
-    warmup_steps: Annotated[int, Field(ge=0)]
-    weight_decay: Annotated[float, Field(ge=0, lt=1)]
-    grad_clip: Annotated[float, Field(gt=0)]
-    temperature: Temperature
-    top_p: TopP
+    learning_rate: Annotated[float, Field(gt=0, le=0.1)] = Field(
+        description="AdamW's, constant after warm-up"
+    )
+    warmup_steps: Annotated[int, Field(ge=0)] = Field(description="training steps of linear warm-up")
+    weight_decay: Annotated[float, Field(ge=0, lt=1)] = Field(description="AdamW's decoupled weight decay")
+    grad_clip: Annotated[float, Field(gt=0)] = Field(description="largest gradient norm of an update")
+    temperature: Temperature = Field(description="of the rollouts; 1 samples from the policy itself")
+    top_p: TopP = Field(description="a share of probability mass; 1 samples from the policy itself")
     loss_agg_mode: Literal[
         "token-mean", "token-sum", "seq-mean-token-sum", "seq-mean-token-mean", "seq-mean-token-sum-norm"
     ]
-    entropy_coeff: Annotated[float, Field(ge=0, le=1)]
-    kl_loss_coef: Annotated[float, Field(ge=0, le=10)]
-    norm_adv_by_std: bool
+    entropy_coeff: Annotated[float, Field(ge=0, le=1)] = Field(
+        description="weight of an entropy bonus; 0 is none"
+    )
+    kl_loss_coef: Annotated[float, Field(ge=0, le=10)] = Field(description="weight of a KL term; 0 is none")
+    norm_adv_by_std: bool = Field(
+        description="whether advantages are divided by the group's standard deviation"
+    )
     max_prompt_length: Whole
     max_response_length: Whole
     eval: EvalSettings

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import types
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
@@ -64,15 +65,27 @@ def _path(item: ErrorDetails, prefix: KeyPath) -> KeyPath:
     return (*prefix, *item["loc"], *(str(extra).split(".") if extra else ()))
 
 
+_MESSAGES = {
+    "missing": "this key is required",
+    "extra_forbidden": "unknown key",
+    "too_short": "must name at least one",
+    "string_pattern_mismatch": "'{shown}' is not a usable name",
+    "model_type": "must be a mapping, not {shown}",
+    "dict_type": "must be a mapping, not {shown}",
+    "list_type": "must be a list, not {shown}",
+    "tuple_type": "must be a list, not {shown}",
+}
+
+
 def _message(item: ErrorDetails) -> str:
-    if item["type"] == "missing":
-        return "this key is required"
-    if item["type"] == "extra_forbidden":
-        return "unknown key"
-    if item["type"] == "contradiction":
+    kind = item["type"]
+    if kind == "contradiction":
         return item["msg"]
+    shown = item["input"] if kind == "string_pattern_mismatch" else _shown(item["input"])
+    if kind in _MESSAGES:
+        return _MESSAGES[kind].format(shown=shown)
     text = item["msg"].replace("Input should be", "must be").replace("String should", "must")
-    return f"{text[:1].lower()}{text[1:]}, not {_shown(item['input'])}"
+    return f"{text[:1].lower()}{text[1:]}, not {shown}"
 
 
 def _shown(value: object) -> str:
@@ -100,6 +113,20 @@ _HINTS = {
 }
 
 
+# What verl and others call our keys, where the names are too unlike to be guessed.
+_ALIASES = {
+    "lr": "learning_rate",
+    "n": "rollouts_per_prompt",
+    "group_size": "rollouts_per_prompt",
+    "batch_size": "train_batch_size",
+    "epochs": "ppo_epochs",
+    "test_freq": "every",
+    "save_freq": "every",
+    "k": "samples",
+    "clip_grad": "grad_clip",
+}
+
+
 def _hint(item: ErrorDetails, model: type[BaseModel]) -> str:
     context = item.get("ctx", {})
     if "hint" in context:
@@ -107,11 +134,21 @@ def _hint(item: ErrorDetails, model: type[BaseModel]) -> str:
     *above, name = item["loc"] or ("",)
     owner = _model_at(model, tuple(above))
     if item["type"] == "extra_forbidden" and owner:
-        return did_you_mean(str(name), owner.model_fields)
+        alias = _ALIASES.get(str(name))
+        return (
+            f"write '{alias}'" if alias in owner.model_fields else did_you_mean(str(name), owner.model_fields)
+        )
+    if item["type"] == "literal_error":
+        return did_you_mean(str(item["input"]), re.findall("'([^']+)'", str(context["expected"])))
     known = owner.model_fields.get(str(name)) if owner else None
     meaning = f"{name} is {known.description}" if known and known.description else ""
     fix = _HINTS.get(item["type"], "")
-    return "; ".join(part for part in (fix, meaning) if part) or "see ablations/demo.yaml"
+    limit = (
+        "use a value within the limit"
+        if not fix and any(key in context for key in ("gt", "ge", "lt", "le"))
+        else ""
+    )
+    return "; ".join(part for part in (fix, limit, meaning) if part) or "see ablations/demo.yaml"
 
 
 def _model_at(model: type[BaseModel], path: KeyPath) -> type[BaseModel] | None:
