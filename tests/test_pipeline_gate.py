@@ -27,6 +27,7 @@ OTHER = "def test_other(): pass\n"
 @pytest.fixture
 def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
     monkeypatch.setenv(pipeline_gate.VARIABLE, "1")
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")  # importing them again takes a second each time
     pytester.syspathinsert(Path(__file__).parent)
     pytester.makeconftest(CONFTEST)
     return pytester
