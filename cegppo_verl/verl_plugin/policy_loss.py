@@ -100,7 +100,8 @@ def reduce_rows(rows: Tensor, lengths: Tensor, width: int, mode: str, info: dict
     ``global_batch_info``), the divisor is 1 and the loss 0 instead of NaN.
 
     Args:
-        rows: (batch,) sums of the masked per-token losses. lengths: (batch,) unmasked tokens.
+        rows: (batch,) sums of the masked per-token losses. lengths: (batch,) ``mask.sum(-1)``, in the dtype
+            that it has: agg_loss's ``+ 1e-8`` rounds as that dtype does.
         width: response_length of the matrix. mode: verl's loss_agg_mode.
         info: ``config.global_batch_info`` (dp_size, batch_num_tokens, global_batch_size,
             loss_scale_factor), any of them absent or None.
@@ -110,7 +111,6 @@ def reduce_rows(rows: Tensor, lengths: Tensor, width: int, mode: str, info: dict
     if info.get("dp_size", 1) == 1:
         info.setdefault("batch_num_tokens", lengths.sum().clamp(min=1))
         info.setdefault("global_batch_size", (lengths > 0).sum().clamp(min=1))
-    lengths = lengths.to(rows.dtype)
     column = (rows / lengths.clamp(min=1))[:, None]
     return core_algos.agg_loss(loss_mat=column, loss_mask=lengths[:, None], loss_agg_mode=mode, **info)
 
