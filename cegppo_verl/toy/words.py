@@ -1,0 +1,104 @@
+"""Task "words": short arithmetic word problems with integer answers, generated from a seed.
+
+Each prompt carries one solved example, so that a 135M model knows what is wanted and answers within a few
+tokens. Train and validation never share the numbers of a problem (kind and operands), whatever the names.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from cegppo_verl.errors import UserError
+from cegppo_verl.toy.rows import Row, generator, half_of, verl_row
+
+VERSION = 1
+NAMES = ("Anna", "Ben", "Carla", "David", "Emma", "Finn", "Grace", "Hugo", "Iris", "Jack", "Kate", "Leo")
+THINGS = ("apples", "books", "coins", "pens", "stones", "cards", "eggs", "shells", "stamps", "balls")
+EXAMPLE = "Tom has 3 cups. He buys 4 more cups. How many cups does Tom have now?"
+TEMPLATE = (
+    "Solve the problem. Give the final answer as one number in \\boxed{{}}.\n\n"
+    "Problem: " + EXAMPLE + "\nAnswer: \\boxed{{7}}\n\nProblem: {question}\nAnswer:"
+)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A question with its integer answer; ``key`` names the kind and the operands."""
+
+    key: str
+    question: str
+    answer: int
+
+    @property
+    def prompt(self) -> str:
+        """The question with the instruction and the solved example in front."""
+        return TEMPLATE.format(question=self.question)
+
+
+def _buy(rng: random.Random, who: str, what: str) -> Problem:
+    a, b = rng.randint(2, 20), rng.randint(2, 20)
+    text = f"{who} has {a} {what}. {who} buys {b} more {what}. How many {what} does {who} have now?"
+    return Problem(f"buy {a} {b}", text, a + b)
+
+
+def _give(rng: random.Random, who: str, what: str) -> Problem:
+    a = rng.randint(5, 30)
+    b = rng.randint(2, a - 1)
+    text = f"{who} has {a} {what}. {who} gives away {b} {what}. How many {what} does {who} have left?"
+    return Problem(f"give {a} {b}", text, a - b)
+
+
+def _boxes(rng: random.Random, who: str, what: str) -> Problem:
+    a, b = rng.randint(2, 10), rng.randint(2, 10)
+    text = f"{who} has {a} boxes with {b} {what} in each box. How many {what} does {who} have in total?"
+    return Problem(f"boxes {a} {b}", text, a * b)
+
+
+def _find_and_lose(rng: random.Random, who: str, what: str) -> Problem:
+    a, b = rng.randint(3, 15), rng.randint(2, 10)
+    c = rng.randint(1, a + b - 1)
+    text = f"{who} has {a} {what}, finds {b} more and then loses {c}. How many {what} does {who} have now?"
+    return Problem(f"find-lose {a} {b} {c}", text, a + b - c)
+
+
+KINDS: tuple[Callable[[random.Random, str, str], Problem], ...] = (_buy, _give, _boxes, _find_and_lose)
+
+
+def _stream(half: str, seed: int) -> Iterator[Problem]:
+    rng = generator("words", VERSION, half, seed)
+    while True:
+        problem = rng.choice(KINDS)(rng, rng.choice(NAMES), rng.choice(THINGS))
+        if half_of(f"words {problem.key}") == half:
+            yield problem
+
+
+MOST = {"train": 20_000, "validation": 2_000}  # well below what exists, so that drawing always ends
+
+
+def problems(half: str, n: int, seed: int) -> list[Problem]:
+    """``n`` problems with different texts of one half ("train" or "validation").
+
+    Raises:
+        UserError: ``n`` is not between 1 and the most this generator offers for this half.
+    """
+    if not 1 <= n <= MOST[half]:
+        raise UserError(
+            f"task 'words' offers up to {MOST[half]} different {half} problems, {n} asked for",
+            hint=f"ask for 1 to {MOST[half]}",
+        )
+    found: dict[str, Problem] = {}
+    for problem in _stream(half, seed):
+        found.setdefault(problem.question, problem)
+        if len(found) == n:
+            break
+    return list(found.values())
+
+
+def rows(half: str, name: str, n: int, seed: int) -> list[Row]:
+    """``n`` verl rows; ``name`` is the task ("words") or the benchmark ("words-val")."""
+    return [
+        verl_row(name, i, problem.prompt, str(problem.answer), ability="math", extract="number")
+        for i, problem in enumerate(problems(half, n, seed))
+    ]
