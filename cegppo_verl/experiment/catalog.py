@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from cegppo_verl.errors import UserError, did_you_mean
-from cegppo_verl.experiment.settings import Whole
+from cegppo_verl.experiment.settings import Benchmark, Whole
 from cegppo_verl.experiment.validation import Strict, validate
 from cegppo_verl.experiment.yaml_file import read_yaml
 from cegppo_verl.toy.recipes import model_recipe
@@ -99,18 +99,18 @@ class Preset(Strict):
 class BenchmarkSource(Strict):
     """A benchmark that a task has."""
 
-    file: str | None = Field(
-        default=None, description="path below the assets folder; null: generated from a seed"
-    )
-    problems: Whole | None = Field(default=None, description="number of problems, where it is fixed")
+    file: str | None = Field(default=None, description="path below the assets folder; null: generated")
+    problems: Whole = Field(description="how many problems there are")
 
 
 class Task(Strict):
-    """Where a task's problems come from."""
+    """Where a task's problems come from: generated from a seed, or files that the user provides."""
 
     name: str
     summary: str
+    generated: bool
     train_file: str | None = Field(default=None, description="path below the assets folder; null: generated")
+    train_problems: Whole | None = Field(default=None, description="the most that can be generated")
     benchmarks: dict[str, BenchmarkSource]
 
 
@@ -155,6 +155,11 @@ def _lookup(kind: str, name: str, known: Mapping[str, Any]) -> Any:
     if name not in known:
         raise UserError(f"unknown {kind} '{name}'", key=kind, hint=did_you_mean(name, known))
     return known[name]
+
+
+def problem_count(task_name: str, benchmark: Benchmark) -> int:
+    """How many problems of a benchmark are used: those asked for, or all there are."""
+    return benchmark.problems or task(task_name).benchmarks[benchmark.name].problems
 
 
 def benchmark_files(task_name: str, benchmarks: list[str], assets: Path) -> list[Path]:

@@ -11,7 +11,7 @@ from pydantic import Field
 from cegppo_verl.errors import UserError, did_you_mean
 from cegppo_verl.experiment import algorithms, catalog, identity
 from cegppo_verl.experiment.cell import Seed
-from cegppo_verl.experiment.settings import Settings
+from cegppo_verl.experiment.settings import Benchmark, Settings
 from cegppo_verl.experiment.validation import Name, Strict, validate
 from cegppo_verl.experiment.yaml_file import Document, KeyPath, key_text, read_yaml
 
@@ -124,7 +124,7 @@ def resolve_settings(grid: Grid, scale: catalog.Scale, document: Document | None
     merged = _merge({**lengths, **preset.settings}, grid.settings)
     settings = validate(Settings, merged, document, ("settings",))
     _check_task(settings, scale, preset.name, grid, document)
-    _check_benchmarks(settings, document)
+    _check_data(settings, document)
     _check_packing(settings, scale, document)
     return settings
 
@@ -149,19 +149,29 @@ def _check_task(
     raise _error(message, document, tuple(key.split(".")), hint)
 
 
-def _check_benchmarks(settings: Settings, document: Document | None) -> None:
-    known = catalog.task(settings.task).benchmarks
-    for index, wanted in enumerate(settings.eval.benchmarks):
-        path: KeyPath = ("settings", "eval", "benchmarks", index, "name")
-        if wanted.name not in known:
-            message = f"task '{settings.task}' has no benchmark '{wanted.name}'"
-            raise _error(message, document, path, did_you_mean(wanted.name, known))
-        there = known[wanted.name].problems
-        if there and wanted.problems and wanted.problems > there:
-            message = f"'{wanted.name}' has {there} problems, not {wanted.problems}"
-            raise _error(
-                message, document, (*path[:-1], "problems"), f"write at most {there}, or null for all"
-            )
+def _check_data(settings: Settings, document: Document | None) -> None:
+    task = catalog.task(settings.task)
+    most, wanted, path = task.train_problems, settings.train_prompts, ("settings", "train_prompts")
+    if task.generated and (wanted is None or wanted > (most or 0)):
+        message = (
+            f"task '{task.name}' is generated and has up to {most} training problems, not {wanted or 'all'}"
+        )
+        raise _error(message, document, path, "write how many, e.g. 4096")
+    if not task.generated and wanted is not None:
+        message = f"task '{task.name}' is real data, all of {task.train_file} is used"
+        raise _error(message, document, path, "write null")
+    for index, benchmark in enumerate(settings.eval.benchmarks):
+        _check_benchmark(task, benchmark, ("settings", "eval", "benchmarks", index), document)
+
+
+def _check_benchmark(task: catalog.Task, wanted: Benchmark, path: KeyPath, document: Document | None) -> None:
+    if wanted.name not in task.benchmarks:
+        message = f"task '{task.name}' has no benchmark '{wanted.name}'"
+        raise _error(message, document, (*path, "name"), did_you_mean(wanted.name, task.benchmarks))
+    there = task.benchmarks[wanted.name].problems
+    if wanted.problems is not None and wanted.problems > there:
+        message = f"'{wanted.name}' has {there} problems, not {wanted.problems}"
+        raise _error(message, document, (*path, "problems"), f"write at most {there}, or null for all")
 
 
 def _check_packing(settings: Settings, scale: catalog.Scale, document: Document | None) -> None:

@@ -10,12 +10,15 @@ from typing import Any
 from cegppo_verl.experiment.algorithms import Params
 from cegppo_verl.experiment.catalog import Scale
 from cegppo_verl.experiment.settings import Settings
+from cegppo_verl.toy import pick, words
 
 # Raise one of these when the same inputs would give other numbers: earlier results then get other ids.
 LOSS_VERSION = "1"
 GRADER_VERSION = "math-verify-0.9.0+1"
-DATA_VERSION = "1"  # of the generated problems
 ENGINE_VERSION = "verl-0.9.1"
+
+# Of the generated problems, by task; real data is a file, whose name is the task's.
+DATA_VERSIONS = {"pick": pick.VERSION, "words": words.VERSION}
 
 LENGTH = 12  # hex digits: 48 bits, a collision among 10,000 cells has probability 2e-7
 
@@ -30,7 +33,7 @@ def content(algorithm: str, params: Params, scale: Scale, settings: Settings, se
         "seed": seed,
         "loss": LOSS_VERSION,
         "grader": GRADER_VERSION,
-        "data": DATA_VERSION,
+        "data": DATA_VERSIONS.get(settings.task),
         "engine": ENGINE_VERSION,
     }
 
