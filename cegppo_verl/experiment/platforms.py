@@ -49,9 +49,9 @@ def _cpu(settings: Settings, scale: Scale, sampler_file: str | None) -> Group:
 def _cpu_training(settings: Settings, scale: Scale) -> Group:
     return {
         f"{ACTOR}.ppo_micro_batch_size_per_gpu": settings.micro_batch_size,
-        f"{ROLLOUT}.log_prob_micro_batch_size_per_gpu": scale.engine.log_prob_micro_batch_size,
+        f"{ROLLOUT}.log_prob_micro_batch_size_per_gpu": _log_prob_size(settings, scale),
         # verl asks for it whenever a KL term is on.
-        f"{REF}.log_prob_micro_batch_size_per_gpu": scale.engine.log_prob_micro_batch_size,
+        f"{REF}.log_prob_micro_batch_size_per_gpu": _log_prob_size(settings, scale),
         # Padding-free attention needs flash-attn, which has no CPU build.
         "actor_rollout_ref.model.use_remove_padding": False,
         "+actor_rollout_ref.model.override_config.attn_implementation": "sdpa",
@@ -62,6 +62,13 @@ def _cpu_training(settings: Settings, scale: Scale) -> Group:
         f"{ACTOR}.fsdp_config.use_torch_compile": False,
         f"{REF}.use_torch_compile": False,
     }
+
+
+def _log_prob_size(settings: Settings, scale: Scale) -> int:
+    """The largest micro-batch up to the scale's that divides a rank's share of the step, as verl demands."""
+    share = settings.rollouts_per_step // scale.hardware.gpus
+    limit = min(scale.engine.log_prob_micro_batch_size or share, share)
+    return next(size for size in range(limit, 0, -1) if share % size == 0)
 
 
 def _cpu_rollout() -> Group:

@@ -2,8 +2,9 @@
 
     python -m cegppo_verl.verl_plugin.compose OVERRIDE...
 
-prints the resolved configuration as JSON. Anything wrong is one line on stderr and exit code 2: an unknown
-key with the nearest valid one, or verl's own complaint.
+prints the resolved configuration as JSON. With ``-`` as the only argument it reads a JSON list of override
+lists from stdin and prints the list of their configurations, paying for verl's imports once. Anything wrong
+is one line on stderr and exit code 2: an unknown key with the nearest valid one, or verl's own complaint.
 """
 
 from __future__ import annotations
@@ -125,21 +126,27 @@ def _one_line(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def main(overrides: Sequence[str]) -> int:
-    """Print the resolved configuration; return the exit code."""
+def resolved(overrides: Sequence[str]) -> Any:
+    """The composed, checked and resolved configuration as plain data; UserError as above."""
     from omegaconf import OmegaConf
 
+    config = compose(overrides)
+    validate(config)
+    return OmegaConf.to_container(config, resolve=True, throw_on_missing=False)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Print the resolved configuration, or the list of them; return the exit code."""
     warnings.simplefilter("ignore")
     try:
         # verl and its imports print to stdout, which belongs to the JSON.
         with contextlib.redirect_stdout(sys.stderr):
-            config = compose(overrides)
-            validate(config)
-            resolved = OmegaConf.to_container(config, resolve=True, throw_on_missing=False)
+            many = list(arguments) == ["-"]
+            result = [resolved(one) for one in json.load(sys.stdin)] if many else resolved(arguments)
     except UserError as error:
         print(str(error).replace("\n  fix:", "; fix:"), file=sys.stderr)
         return EXIT_USER_ERROR
-    json.dump(resolved, sys.stdout)
+    json.dump(result, sys.stdout)
     print()
     return 0
 

@@ -211,24 +211,27 @@ def test_classes_and_files_named_in_overrides_exist() -> None:
 # --- verl itself
 
 
-def composed(arguments: list[str], platform: Any) -> subprocess.CompletedProcess[str]:
+def composed(arguments: list[str], platform: Any, stdin: str = "") -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "cegppo_verl.verl_plugin.compose", *arguments]
     surroundings = {**os.environ, **environment(platform)}
-    return subprocess.run(command, env=surroundings, capture_output=True, text=True, timeout=300)
+    return subprocess.run(command, env=surroundings, input=stdin, capture_output=True, text=True, timeout=300)
 
 
 @pytest.mark.parametrize("scale", ["toy-s", GPU])
-def test_verl_accepts_the_demo(scale: str) -> None:
-    cell, found = cell_of(scale=scale), catalog.scale(scale)
-    done = composed(compose_overrides(cell, found, placeholder_paths()), found.platform)
+def test_verl_accepts_every_arm_of_the_demo(scale: str) -> None:
+    cells, found = expand(load_grid(ABLATIONS / "demo.yaml", scale=scale)), catalog.scale(scale)
+    asked = [compose_overrides(cell, found, placeholder_paths()) for cell in cells]
+    done = composed(["-"], found.platform, json.dumps(asked))
     assert done.returncode == 0, done.stderr
-    config = json.loads(done.stdout)
-    actor = config["actor_rollout_ref"]["actor"]
-    assert config["trainer"]["device"] == found.platform
-    assert actor["policy_loss"]["beta1"] == 0.5
-    assert actor["ppo_mini_batch_size"] == cell.settings.mini_batch_size
-    assert config["actor_rollout_ref"]["rollout"]["response_length"] == cell.settings.max_response_length
-    assert config["trainer"]["total_training_steps"] == cell.settings.total_steps
+    configs = json.loads(done.stdout)
+    losses = [config["actor_rollout_ref"]["actor"]["policy_loss"] for config in configs]
+    assert [loss["loss_mode"] for loss in losses] == ["vanilla", "vanilla", "cegppo"]
+    assert losses[2]["beta1"] == 0.5
+    for cell, config in zip(cells, configs, strict=True):
+        assert config["trainer"]["device"] == found.platform
+        assert config["actor_rollout_ref"]["actor"]["ppo_mini_batch_size"] == cell.settings.mini_batch_size
+        assert config["actor_rollout_ref"]["rollout"]["response_length"] == cell.settings.max_response_length
+        assert config["trainer"]["total_training_steps"] == cell.settings.total_steps
 
 
 def test_an_unknown_verl_key_is_one_line_and_exit_code_2() -> None:
