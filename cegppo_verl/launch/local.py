@@ -25,12 +25,14 @@ class Job:
         environment: added to this process's environment.
         log: receives standard output and error.
         mark: unique name of the attempt; all its processes are found by it.
+        directory: working directory.
     """
 
     arguments: list[str]
     environment: dict[str, str]
     log: Path
     mark: str
+    directory: Path
 
 
 @dataclass
@@ -92,6 +94,7 @@ class LocalExecutor:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
+                cwd=job.directory,
                 env={**self.environment, **job.environment, processes.MARK: job.mark},
                 # Its own session: Ctrl-C reaches the runner alone, which then ends the attempt in order.
                 start_new_session=True,

@@ -109,7 +109,9 @@ class RunDir:
         known = self.cell()
         if known is not None and known.get("id") != cell["id"]:
             raise UserError(
-                f"holds cell {known.get('id')}, not {cell['id']}", file=self.cell_file, hint="choose another --results"
+                f"holds cell {known.get('id')}, not {cell['id']}",
+                file=self.cell_file,
+                hint="choose another --results",
             )
         self.validation.mkdir(parents=True, exist_ok=True)
         if known is None:
@@ -118,7 +120,9 @@ class RunDir:
     def attempts(self) -> list[Attempt]:
         """All attempts, oldest first."""
         folder = self.path / "attempts"
-        numbers = sorted(int(p.name) for p in folder.glob("[0-9]*") if p.name.isdigit()) if folder.is_dir() else []
+        numbers = (
+            sorted(int(p.name) for p in folder.glob("[0-9]*") if p.name.isdigit()) if folder.is_dir() else []
+        )
         return [Attempt(number, folder / f"{number:03d}") for number in numbers]
 
     def new_attempt(self) -> Attempt:

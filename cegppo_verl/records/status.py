@@ -36,10 +36,13 @@ class Status:
         return f"{self.state}, {place}" + (f": {self.why}" if self.why else "")
 
 
-def status_of(run: RunDir, cell: Json, stall_seconds: float = STALL_SECONDS) -> Status:
+def status_of(
+    run: RunDir, cell: Json, stall_seconds: float = STALL_SECONDS, *, own_lock: bool = False
+) -> Status:
     """Derive the state of ``cell`` from what is in ``run``.
 
     Args:
+        own_lock: the caller holds the lock and asks between attempts, so the lock says nothing.
         stall_seconds: a locked cell whose files have not grown for so long counts as stalled.
     """
     total = int(cell["settings"]["total_steps"])
@@ -49,7 +52,7 @@ def status_of(run: RunDir, cell: Json, stall_seconds: float = STALL_SECONDS) -> 
     why = progress.missing(run, cell)
     if why is None:
         return Status(DONE, total, total)
-    if run.is_locked():
+    if not own_lock and run.is_locked():
         return _locked(run, step, total, stall_seconds)
     return _unlocked(run, step, total, why)
 

@@ -46,7 +46,9 @@ def prove_loss(name: str) -> None:
     try:
         place = ray.get(ray.remote(num_cpus=0)(loss_in_this_process).remote(name), timeout=300)
     except Exception as error:
-        print(f"cegppo: the policy loss '{name}' is not registered inside Ray workers: {error}", file=sys.stderr)
+        print(
+            f"cegppo: the policy loss '{name}' is not registered inside Ray workers: {error}", file=sys.stderr
+        )
         raise SystemExit(EXIT_USER_ERROR) from error
     print(f"{PROVEN} {name} = {place}", flush=True)
 

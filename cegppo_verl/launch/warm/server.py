@@ -256,7 +256,8 @@ def main() -> None:
         request = None
     if request is None:
         server.end()
-        return
+        sys.stderr.flush()
+        os._exit(0)  # nothing to finalise; tearing down the imported libraries would take a second and complain
     server.release()
     random.seed()
     become.run(request, server.stand_in)

@@ -38,11 +38,9 @@ class CpuDeviceModule(types.ModuleType):
 def _device_module() -> CpuDeviceModule:
     module = CpuDeviceModule("cegppo_verl_torch_cpu")
     # Caches, streams and peak counters belong to accelerators; on a CPU there is nothing to empty or wait for.
-    for name in (
-        "empty_cache ipc_collect set_device synchronize reset_peak_memory_stats reset_max_memory_allocated".split()
-    ):
+    for name in ["empty_cache", "ipc_collect", "set_device", "synchronize", "reset_peak_memory_stats", "reset_max_memory_allocated"]:
         setattr(module, name, _nothing)
-    for name in "max_memory_allocated max_memory_reserved memory_allocated memory_reserved".split():
+    for name in ["max_memory_allocated", "max_memory_reserved", "memory_allocated", "memory_reserved"]:
         setattr(module, name, _resident_bytes)
     module.mem_get_info = _memory_info  # type: ignore[attr-defined]
     module.manual_seed = module.manual_seed_all = torch.manual_seed  # type: ignore[attr-defined]

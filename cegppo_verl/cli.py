@@ -1,0 +1,154 @@
+"""The ``cegppo`` command: verbs only, the work is in the rooms."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from cegppo_verl.errors import EXIT_USER_ERROR, UserError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    help="Benchmark and ablate entropy-controlling policy losses on verl.\n\n"
+    "[bold]cegppo plan[/] ablations/demo.yaml, then [bold]run[/], [bold]status[/] and [bold]report[/] the same file.",
+)
+console = Console()
+
+GridFile = Annotated[Path, typer.Argument(help="A grid file, e.g. ablations/demo.yaml.", show_default=False)]
+Scale = Annotated[str | None, typer.Option(help="Run at this scale instead of the file's, e.g. toy-xs.")]
+Seeds = Annotated[list[int] | None, typer.Option("--seed", help="Use these seeds instead of the file's.")]
+Results = Annotated[Path, typer.Option(help="Folder of the run directories.")]
+RESULTS = Path("results/runs")
+
+
+@app.command()
+def plan(
+    grid: GridFile,
+    scale: Scale = None,
+    seed: Seeds = None,
+    results: Results = RESULTS,
+    check: Annotated[
+        bool, typer.Option(help="Compose against verl's real configuration, where verl is installed.")
+    ] = True,
+) -> None:
+    """Show the cells of a grid, what is done, and settings that cannot matter; check them against verl."""
+    from cegppo_verl.launch import planning
+
+    planning.show(grid, scale, seed, results, console, check=check)
+
+
+@app.command()
+def run(
+    grid: GridFile,
+    scale: Scale = None,
+    seed: Seeds = None,
+    results: Results = RESULTS,
+    arm: Annotated[list[str] | None, typer.Option(help="Only these arms.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the exact commands and stop.")] = False,
+    warm: Annotated[
+        bool, typer.Option(help="Fork warm interpreters on the CPU platform (faster start-up).")
+    ] = True,
+    retries: Annotated[int, typer.Option(min=0, help="Further attempts after a failure that may pass.")] = 2,
+) -> None:
+    """Run every cell that is not done. Ctrl-C is safe: the same command goes on where it stopped."""
+    from cegppo_verl.launch import planning, runner
+    from cegppo_verl.launch.view import choose_view
+
+    cells = planning.select(planning.load(grid, scale, seed)[1], arm)
+    if dry_run:
+        for text in runner.dry_run(cells, results):
+            print(text, end="\n\n")
+        return
+    options = runner.Options(results=results, warm=warm, retries=retries)
+    done = runner.GridRunner(cells, options, choose_view(console)).run()
+    raise typer.Exit(0 if done else 1)
+
+
+@app.command()
+def status(grid: GridFile, scale: Scale = None, seed: Seeds = None, results: Results = RESULTS) -> None:
+    """Show how far each cell is, from its files; works while somebody else's runner is going."""
+    from cegppo_verl.launch import planning
+
+    planning.show_status(grid, scale, seed, results, console)
+
+
+@app.command()
+def report(
+    grid: GridFile,
+    scale: Scale = None,
+    seed: Seeds = None,
+    results: Results = RESULTS,
+    out: Annotated[Path, typer.Option(help="Folder for the report.")] = Path("reports"),
+) -> None:
+    """Write tables, figures and a self-contained page from the records, finished or not."""
+    from cegppo_verl.launch import planning
+    from cegppo_verl.reporting import write_report
+
+    command = shlex.join(["cegppo", *sys.argv[1:]])
+    loaded, runs = planning.run_views(grid, scale, seed, results)
+    paths = write_report(
+        loaded.name, loaded.question, loaded.hypothesis, loaded.refuted_by, runs, out, command
+    )
+    console.print(f"wrote {paths.html}", soft_wrap=True)
+
+
+@app.command()
+def doctor(
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Leave out the check inside a Ray worker (20 s).")
+    ] = False,
+    lock: Annotated[Path | None, typer.Option(help="Lock file to compare with.")] = None,
+) -> None:
+    """Check versions, plugin, CPU, GPU, memory, disk, shared memory and ports, with a fix for each finding."""
+    from cegppo_verl.launch import doctor as checks
+
+    findings = checks.run_checks(quick, lock)
+    console.print(checks.render(findings))
+    console.print(checks.summary(findings))
+    raise typer.Exit(checks.exit_code(findings))
+
+
+bench = typer.Typer(no_args_is_help=True, help="Measure; both sides in one run, ratios printed.")
+app.add_typer(bench, name="bench")
+
+
+@bench.command()
+def loss() -> None:
+    """CE-GPPO's loss against verl's vanilla and the equation written literally, on one CPU core."""
+    from cegppo_verl.bench import loss as measured
+
+    measured.main()
+
+
+@bench.command()
+def startup(
+    out: Annotated[Path | None, typer.Option(help="Write the measurements there as JSON.")] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="Alternating repetitions of both sides.")] = 1,
+) -> None:
+    """From the command to the first finished step, and seconds per step, against plain verl (minutes)."""
+    from cegppo_verl.bench import startup as measured
+
+    measured.main(console, rounds=rounds, out=out)
+
+
+def main() -> None:
+    """Entry point: user errors end with exit code 2 and no traceback."""
+    try:
+        app()
+    except UserError as error:
+        Console(stderr=True).print(f"[red]error:[/] {error}", highlight=False, soft_wrap=True, markup=True)
+        sys.exit(EXIT_USER_ERROR)
+    except KeyboardInterrupt:
+        Console(stderr=True).print("stopped; everything recorded is kept, the same command goes on")
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,152 @@
+"""From a cell to a command: assets, paths, overrides, environment."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import cegppo_verl
+from cegppo_verl.experiment import catalog
+from cegppo_verl.experiment.cell import Cell
+from cegppo_verl.experiment.overrides import RunPaths, compose_overrides
+from cegppo_verl.experiment.platforms import environment
+from cegppo_verl.launch.local import Job
+from cegppo_verl.records.rundir import Attempt, RunDir
+from cegppo_verl.toy import assets
+from cegppo_verl.toy.recipes import MODELS
+from cegppo_verl.toy.store import assets_root
+
+MODULE = "cegppo_verl.verl_plugin.train"
+PACKAGE = Path(cegppo_verl.__file__).parent
+DATA_SEED = 0  # all cells share their problems; a cell's seed decides order and sampling
+LOGICAL_CPUS = 32  # Ray's unit of admission for verl's small actors, not cores
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Model and data files of a cell."""
+
+    model: str
+    train: tuple[str, ...]
+    val: tuple[str, ...]
+
+    def files(self) -> list[Path]:
+        """All that must exist before a run."""
+        local = [Path(self.model)] if self.model.startswith("/") else []
+        return local + [Path(f) for f in (*self.train, *self.val)]
+
+
+def build_inputs(cell: Cell) -> Inputs:
+    """Make what is missing (models and data we build) and say where everything is.
+
+    Raises:
+        UserError: a file that the user must provide is missing, or building failed.
+    """
+    task, name = catalog.task(cell.settings.task), catalog.scale(cell.scale).model.name
+    model = str(assets.ensure_model(name)) if name in MODELS else name
+    names = [b.name for b in cell.settings.eval.benchmarks]
+    if task.train_file is not None:
+        train = catalog.train_file(task.name, assets_root())
+        return Inputs(model, (str(train),), _texts(catalog.benchmark_files(task.name, names, assets_root())))
+    train = assets.ensure_data(task.name, "train", n=cell.settings.train_prompts, seed=DATA_SEED)
+    return Inputs(model, (str(train),), _texts(_validation_files(cell, task.name)))
+
+
+def _validation_files(cell: Cell, task: str) -> list[Path]:
+    benchmarks = cell.settings.eval.benchmarks
+    return [assets.ensure_data(task, b.name, n=b.problems, seed=DATA_SEED) for b in benchmarks]
+
+
+def _texts(files: Iterable[Path]) -> tuple[str, ...]:
+    return tuple(str(file) for file in files)
+
+
+def expected_inputs(cell: Cell) -> Inputs:
+    """Names of the inputs without building anything, for ``--dry-run`` and validation."""
+    root = assets_root()
+    name = catalog.scale(cell.scale).model.name
+    model = str(assets.model_place(name)) if name in MODELS else name
+    task = catalog.task(cell.settings.task)
+    train = str(root / (task.train_file or f"data/{task.name}-train.parquet"))
+    sources = task.benchmarks
+    names = [b.name for b in cell.settings.eval.benchmarks]
+    val = tuple(str(root / (sources[n].file or f"data/{n}.parquet")) for n in names)
+    return Inputs(model, (train,), val)
+
+
+def run_paths(run: RunDir, inputs: Inputs) -> RunPaths:
+    """verl's paths for a run directory, all absolute."""
+    base = run.path.resolve()
+    return RunPaths(
+        model=inputs.model,
+        train_files=inputs.train,
+        val_files=inputs.val,
+        reward_file=PACKAGE / "verl_plugin" / "reward.py",
+        checkpoints=base / "checkpoints",
+        validation_dir=base / "validation",
+        sampler_file=PACKAGE / "verl_plugin" / "replay.py",
+    )
+
+
+def arguments(cell: Cell, run: RunDir, inputs: Inputs, resume_from: int) -> list[str]:
+    """Arguments after the interpreter for one attempt.
+
+    Args:
+        resume_from: step of the checkpoint to go on from; 0 starts from the base model.
+    """
+    scale = catalog.scale(cell.scale)
+    overrides = compose_overrides(cell, scale, run_paths(run, inputs), resuming=resume_from > 0)
+    return ["-m", MODULE, *overrides, *_resume(run, resume_from), *_private_ray(scale), *_HYDRA]
+
+
+def _resume(run: RunDir, step: int) -> list[str]:
+    """Which checkpoint to load is decided here: verl's own "auto" may skip a step that was never logged."""
+    if step == 0:
+        return ["trainer.resume_mode=disable"]
+    path = run.path.resolve() / "checkpoints" / f"global_step_{step}"
+    return ["trainer.resume_mode=resume_path", f"trainer.resume_from_path={path}"]
+
+
+def _private_ray(scale: catalog.Scale) -> list[str]:
+    """A Ray cluster of the attempt's own: it goes down with its driver and meets no leftovers of another."""
+    init = "ray_kwargs.ray_init"
+    options = [f"+{init}.address=local", f"+{init}.include_dashboard=False"]
+    if scale.platform == "cpu":
+        options += [f"{init}.num_cpus={LOGICAL_CPUS}", f"+{init}.num_gpus={scale.hardware.gpus}"]
+    return options
+
+
+# Hydra would write folders of its own into the working directory; the record keeps the overrides already.
+_HYDRA = ["hydra.run.dir=.", "hydra.output_subdir=null", "hydra/job_logging=stdout"]
+
+
+def platform_environment(cell: Cell) -> dict[str, str]:
+    """Environment that all attempts on the cell's platform share."""
+    scale = catalog.scale(cell.scale)
+    shared = environment(scale.platform, threads=scale.hardware.threads)
+    if scale.platform == "cpu":
+        # Ray would start idle workers ahead of need, each a process that imports torch and verl for nothing.
+        shared |= {"RAY_enable_worker_prestart": "0", "RAY_prestart_worker_first_driver": "0"}
+    return {**shared, "CEGPPO_RUN": "1"}
+
+
+def job(cell: Cell, run: RunDir, inputs: Inputs, attempt: Attempt, resume_from: int) -> Job:
+    """The job of one attempt."""
+    return Job(
+        arguments=arguments(cell, run, inputs, resume_from),
+        environment={"VERL_FILE_LOGGER_PATH": str(attempt.metrics_file.resolve())},
+        log=attempt.log_file,
+        mark=f"{cell.id}-{attempt.number}",
+        directory=attempt.path,
+    )
+
+
+def command_text(cell: Cell, arguments_: list[str], environment_: dict[str, str]) -> str:
+    """The exact command as a person would type it, one override per line."""
+    variables = [f"{key}={shlex.quote(value)}" for key, value in environment_.items()]
+    words = ["python", *arguments_[:2]]
+    lines = [*(f"{v} \\" for v in variables), " ".join(words) + " \\"]
+    rest = [f"  {shlex.quote(a)}" for a in arguments_[2:]]
+    return "\n".join([f"# {cell.slug}-{cell.id}", *lines, " \\\n".join(rest)])

@@ -1,0 +1,187 @@
+"""Validation samples of a run: one row per (cell, seed, step, benchmark, problem, sample).
+
+verl dumps ``validation/<step>.jsonl``, one line per sample, with what ``compute_score`` returned. Rows are
+grouped by ``problem_id``; a dump without one (others' files) is grouped by the prompt's text.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from cegppo_verl.records.derived import load_or_build, read_sources, sha256
+
+COLUMNS = {
+    "cell": "category",
+    "seed": "int64",
+    "step": "int64",
+    "benchmark": "category",
+    "problem": "category",
+    "sample": "int64",
+    "correct": "float64",
+    "outcome": "category",
+    "extracted": "str",
+    "length": "int64",
+    "grader": "category",
+}
+
+
+@dataclass(frozen=True)
+class Samples:
+    """A run's graded samples.
+
+    Attributes:
+        frame: columns cell (id), seed, step, benchmark, problem, sample (0, 1, … within the problem, in file
+            order), correct (1.0, 0.0, NaN = not graded), outcome ("correct", "wrong", "no_answer", "timeout",
+            "grader_error", "unknown"), extracted, length (characters of the response), grader.
+        notes: what was ignored, one sentence each.
+    """
+
+    frame: pd.DataFrame
+    notes: tuple[str, ...] = ()
+
+    def steps(self) -> list[int]:
+        """Steps that have samples, ascending."""
+        return sorted(int(step) for step in self.frame["step"].unique())
+
+    def at(self, step: int, benchmark: str) -> pd.DataFrame:
+        """The rows of one evaluation of one benchmark."""
+        return self.frame[(self.frame["step"] == step) & (self.frame["benchmark"] == benchmark)]
+
+
+def validation_files(run_dir: Path) -> dict[int, Path]:
+    """validation/<step>.jsonl by step, ascending."""
+    files = {int(path.stem): path for path in run_dir.glob("validation/*.jsonl") if path.stem.isdecimal()}
+    return dict(sorted(files.items()))
+
+
+def load_samples(run_dir: Path, *, cell_id: str = "", seed: int = 0) -> Samples:
+    """Read a run directory's samples; keeps the result in samples.parquet. No samples give an empty frame."""
+    sources = read_sources({str(step): path for step, path in validation_files(run_dir).items()})
+    frame, notes = load_or_build(run_dir / "samples.parquet", sources, partial(_build, cell_id, seed))
+    return Samples(frame, tuple(notes))
+
+
+def read_texts(run_dir: Path, step: int) -> list[dict[str, Any]]:
+    """Raw dump lines of one step, prompts and responses included; unreadable lines are left out.
+
+    Each gets the ``benchmark`` and ``problem_id`` under which ``load_samples`` files it.
+    """
+    path = validation_files(run_dir).get(step)
+    if path is None:
+        return []
+    rows, _ = _parse(path.read_bytes())
+    return [{**row, "benchmark": _benchmark(row), "problem_id": _problem(row)} for row in rows]
+
+
+def completeness(samples: Samples, step: int, benchmarks: Iterable[Mapping[str, Any]]) -> list[str]:
+    """What is missing from one evaluation, one sentence per benchmark; empty when it is complete.
+
+    Args:
+        samples: the run's samples.
+        step: the evaluation to look at.
+        benchmarks: the planned ones, each {"name": str, "samples": int, "problems": int | None}; with
+            ``problems`` None only the number of samples per problem is checked.
+    """
+    gaps = [_gap(samples.at(step, plan["name"]), plan) for plan in benchmarks]
+    return [f"step {step}: {gap}" for gap in gaps if gap]
+
+
+def _gap(rows: pd.DataFrame, plan: Mapping[str, Any]) -> str | None:
+    per_problem = rows["problem"].astype(str).value_counts()
+    short = int((per_problem < plan["samples"]).sum())
+    if per_problem.empty:
+        return f"{plan['name']}: no samples"
+    if plan.get("problems") and len(per_problem) < plan["problems"]:
+        return f"{plan['name']}: {len(per_problem)} of {plan['problems']} problems"
+    if short:
+        return f"{plan['name']}: {short} problem{'s' * (short > 1)} with fewer than {plan['samples']} samples"
+    return None
+
+
+def _build(cell_id: str, seed: int, sources: Mapping[str, bytes]) -> tuple[pd.DataFrame, list[str]]:
+    records: list[tuple] = []
+    notes: list[str] = []
+    for name, data in sorted(sources.items(), key=lambda item: int(item[0])):
+        rows, bad = _parse(data)
+        if bad:
+            notes.append(f"validation/{name}.jsonl: {bad} unreadable line{'s' * (bad > 1)} ignored")
+        seen: dict[tuple[str, str], int] = {}
+        records += [_record(cell_id, seed, int(name), row, seen) for row in rows]
+    frame = pd.DataFrame(records, columns=list(COLUMNS)).astype(COLUMNS)
+    ungraded = int(frame["correct"].isna().sum())
+    return frame, notes + ([f"{ungraded} samples carry no verdict"] if ungraded else [])
+
+
+def _parse(data: bytes) -> tuple[list[dict[str, Any]], int]:
+    rows, bad = [], 0
+    for text in data.split(b"\n"):
+        if not text.strip():
+            continue
+        try:
+            row = json.loads(text)
+        except (ValueError, RecursionError):
+            row = None
+        if isinstance(row, dict) and ("problem_id" in row or "input" in row):
+            rows.append(row)
+        else:
+            bad += 1
+    return rows, bad
+
+
+def _record(
+    cell_id: str, seed: int, step: int, row: dict[str, Any], seen: dict[tuple[str, str], int]
+) -> tuple:
+    benchmark, problem = _benchmark(row), _problem(row)
+    sample = seen.get((benchmark, problem), 0)
+    seen[benchmark, problem] = sample + 1
+    outcome = _text(row.get("outcome")) or "unknown"
+    length = len(_text(row.get("output")))
+    extracted, grader = _text(row.get("extracted")), _text(row.get("grader")) or "unknown"
+    return (
+        cell_id,
+        seed,
+        step,
+        benchmark,
+        problem,
+        sample,
+        _correct(row),
+        outcome,
+        extracted,
+        length,
+        grader,
+    )
+
+
+def _text(value: object) -> str:
+    # A lone surrogate is legal in JSON and cannot be stored as UTF-8.
+    return "" if value is None else str(value).encode("utf-8", "replace").decode("utf-8")
+
+
+def _problem(row: Mapping[str, Any]) -> str:
+    if row.get("problem_id") is not None:
+        return _text(row["problem_id"])
+    return f"prompt-{sha256(_text(row['input']).encode())[:12]}"
+
+
+def _benchmark(row: Mapping[str, Any]) -> str:
+    named = row.get("benchmark") or row.get("data_source")
+    if named:
+        return _text(named)
+    problem = _text(row.get("problem_id"))
+    return problem.rsplit("/", 1)[0] if "/" in problem else "unknown"
+
+
+def _correct(row: Mapping[str, Any]) -> float:
+    """1.0, 0.0 or NaN: ``acc``, else ``outcome``; never a number where no verdict was recorded."""
+    accuracy = row.get("acc")
+    if isinstance(accuracy, bool | int | float) and accuracy in (0, 1):
+        return float(accuracy)
+    verdicts = {"correct": 1.0, "wrong": 0.0, "no_answer": 0.0, "timeout": 0.0}
+    return verdicts.get(_text(row.get("outcome")), float("nan"))
