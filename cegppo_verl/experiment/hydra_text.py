@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 
 # Text that Hydra's grammar reads back as the same text: no quotes needed, so command lines stay readable.
-_PLAIN = re.compile(r"[A-Za-z_/.~][A-Za-z0-9_/.~+:@-]*")
+_PLAIN = re.compile(r"[A-Za-z_/][A-Za-z0-9_/.+-]*")
 _READ_AS_SOMETHING_ELSE = {"true", "false", "null", "nan", "inf"}
 
 

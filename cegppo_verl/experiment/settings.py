@@ -57,8 +57,8 @@ class CheckpointSettings(Strict):
     """How often the run can be resumed from. Not part of a cell's identity: it cannot change the numbers."""
 
     every: Whole = Field(description="training steps between checkpoints")
-    # Not 1: verl 0.9.1 deletes the old checkpoint before it records the new one, and logs a step only after its
-    # checkpoint: a run killed in between would have nothing to go back to. The peak on disk is two anyway.
+    # Not 1: verl 0.9.1 deletes the old checkpoint before it records the new one, and logs a step only after
+    # saving it: a run killed in between would have nothing to go back to. The peak on disk is two anyway.
     keep: Annotated[int, Field(ge=2)] = Field(
         description="how many of the newest checkpoints stay; 2 is safe"
     )
