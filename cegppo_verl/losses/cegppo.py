@@ -70,8 +70,8 @@ def weight(ratio: Tensor, advantages: Tensor, params: Params) -> Tensor:
     Returns:
         w, same shape and dtype as ``ratio``.
     """
-    kept_low = ratio.new_tensor(params.beta1 * (1.0 - params.epsilon_low))
-    kept_high = ratio.new_tensor(params.beta2 * (1.0 + params.epsilon_high))
+    kept_low = ratio.new_full((), params.beta1 * (1.0 - params.epsilon_low))
+    kept_high = ratio.new_full((), params.beta2 * (1.0 + params.epsilon_high))
     w = torch.lerp(ratio, kept_low, regions.neg_below(ratio, advantages, params.epsilon_low))
     w.lerp_(kept_high, regions.pos_above(ratio, advantages, params.epsilon_high))
     if params.dual_clip is not None:
