@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import atexit
-import gc
+import contextlib
 import os
 import runpy
 import sys
+import threading
 import types
 from pathlib import Path
 from typing import Protocol
@@ -24,7 +25,7 @@ class Wanted(Protocol):
 
 
 def run(request: Wanted, stand_in: Path) -> None:
-    """Take over descriptors, environment and arguments, then run the program; returns or raises as it does."""
+    """Take over descriptors, environment and arguments, run the program, and end this process as it ends."""
     move_descriptors(request.received, request.descriptors)
     os.environ.clear()
     os.environ.update(request.environment)
@@ -32,10 +33,7 @@ def run(request: Wanted, stand_in: Path) -> None:
     os.chdir(request.directory)
     adopt_stand_in(stand_in)
     reseed_and_set_threads()
-    # The server froze its objects so that forks share their pages; unfrozen at the end, they are released in
-    # order, and extension modules do not complain about leaks.
-    atexit.register(gc.unfreeze)
-    run_program(request.arguments)
+    leave(exit_code_of(request.arguments))
 
 
 def move_descriptors(received: list[int], wanted: list[int]) -> None:
@@ -68,6 +66,34 @@ def reseed_and_set_threads() -> None:
         threads = os.environ.get("OMP_NUM_THREADS", "")
         count = int(threads) if threads.isdigit() and int(threads) > 0 else (os.cpu_count() or 1)
         sys.modules["torch"].set_num_threads(count)
+
+
+def exit_code_of(arguments: list[str]) -> int:
+    """Run the program and return the exit code that the interpreter would give it."""
+    try:
+        run_program(arguments)
+    except SystemExit as end:
+        if end.code is None or isinstance(end.code, int):
+            return end.code or 0
+        print(end.code, file=sys.stderr)
+        return 1
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+        return 1
+    return 0
+
+
+def leave(code: int) -> None:
+    """End as a fork should: threads joined, exit handlers run, output flushed, and nothing torn down.
+
+    Releasing everything that the server imported would copy its pages and take seconds.
+    """
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):
+            stream.flush()
+    os._exit(code)
 
 
 def run_program(arguments: list[str]) -> None:
