@@ -58,7 +58,9 @@ class Params:
     def __post_init__(self) -> None:
         checks.in_range("beta1", self.beta1, 0.0)
         checks.in_range("beta2", self.beta2, 0.0)
-        checks.clip_bounds(self.epsilon_low, self.epsilon_high, self.dual_clip)
+        checks.in_range("epsilon_low", self.epsilon_low, 0.0, 1.0)
+        checks.in_range("epsilon_high", self.epsilon_high, 0.0)
+        checks.dual_clip(self.dual_clip)
 
 
 def weight(ratio: Tensor, advantages: Tensor, params: Params) -> Tensor:

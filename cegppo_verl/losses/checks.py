@@ -17,9 +17,7 @@ def in_range(name: str, value: object, low: float, high: float = math.inf, *, op
         raise ValueError(f"{name} must be a number in {bounds}, got {value!r}")
 
 
-def clip_bounds(epsilon_low: object, epsilon_high: object, dual_clip: object) -> None:
-    """Check ε_low in [0, 1), ε_high in [0, ∞) and dual_clip None or in (1, ∞)."""
-    in_range("epsilon_low", epsilon_low, 0.0, 1.0)
-    in_range("epsilon_high", epsilon_high, 0.0)
-    if dual_clip is not None:
-        in_range("dual_clip", dual_clip, 1.0, open_low=True)
+def dual_clip(value: object) -> None:
+    """Check that the dual clip is None (off) or in (1, ∞)."""
+    if value is not None:
+        in_range("dual_clip", value, 1.0, open_low=True)

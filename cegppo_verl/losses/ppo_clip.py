@@ -22,7 +22,9 @@ from cegppo_verl.losses import checks, regions
 
 @dataclass(frozen=True, kw_only=True)
 class Params:
-    """Clip bounds ε_low in [0, 1), ε_high in [0, ∞); dual_clip None (off) or c > 1 (verl: 3).
+    """Clip bounds ε_low and ε_high in [0, ∞); dual_clip None (off) or c > 1 (verl: 3).
+
+    ε_low ≥ 1 leaves the lower side open. verl allows it, so a wrapped ``vanilla`` must too.
 
     Raises:
         ValueError: a parameter outside its range, naming it.
@@ -33,7 +35,9 @@ class Params:
     dual_clip: float | None = None
 
     def __post_init__(self) -> None:
-        checks.clip_bounds(self.epsilon_low, self.epsilon_high, self.dual_clip)
+        checks.in_range("epsilon_low", self.epsilon_low, 0.0)
+        checks.in_range("epsilon_high", self.epsilon_high, 0.0)
+        checks.dual_clip(self.dual_clip)
 
 
 def weight(ratio: Tensor, advantages: Tensor, params: Params) -> Tensor:
