@@ -29,7 +29,7 @@ demo: setup ## train GRPO, DAPO and CE-GPPO on a toy task and write a report
 test: lint typecheck ## everything: style, types, tests, and the real verl + vLLM pipeline (cheap first)
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
 
-unit: setup ## the tests that need no pipeline (a minute)
+unit: setup ## the tests that need no pipeline
 	@$(BIN)/python -m pytest -m "not pipeline" $(PYTEST_ARGS)
 
 lint: setup ## ruff: style and formatting

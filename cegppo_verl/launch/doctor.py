@@ -102,8 +102,8 @@ def exit_code(findings: Iterable[Finding]) -> int:
 
 
 def render(findings: Sequence[Finding]) -> Table:
-    """One row per finding; the fix stands under the message."""
-    table = Table(title=summary(findings), title_justify="left", show_lines=False)
+    """One row per finding; the fix stands under the message. Print ``summary`` after it."""
+    table = Table()
     table.add_column("", no_wrap=True)
     table.add_column("check", no_wrap=True)
     table.add_column("finding", overflow="fold")

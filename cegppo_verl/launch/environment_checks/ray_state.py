@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import tempfile
 from pathlib import Path
 
 from cegppo_verl.launch.environment_checks.finding import Context, Finding, Level
@@ -49,7 +50,7 @@ def ray_address() -> tuple[str | None, str]:
 
 def session_root() -> Path:
     """Where Ray keeps its sessions: RAY_TMPDIR, else the system's temporary folder, plus ``ray``."""
-    return Path(os.environ.get("RAY_TMPDIR") or "/tmp") / "ray"
+    return Path(os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()) / "ray"
 
 
 def is_reachable(address: str) -> bool:
