@@ -155,7 +155,7 @@ def _frame(steps: dict[int, list[_Line]]) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "step": step_column[order],
-            "key": pd.Categorical.from_codes(codes[order], pd.Index(categories, dtype=object)),
+            "key": pd.Categorical.from_codes(codes[order], pd.Index(categories, dtype="str")),
             "value": np.array(values, np.float64)[order],
             "attempt": np.array(attempts, np.int64)[order],
         }

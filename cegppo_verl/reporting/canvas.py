@@ -1,0 +1,177 @@
+"""Panels to SVG and PNG, the same bytes for the same numbers; and SVG made fit to be put into a page."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from cegppo_verl.reporting import palette
+
+_STYLE = {
+    "axes.edgecolor": palette.MUTED,
+    "axes.facecolor": "none",
+    "axes.grid": True,
+    "axes.labelcolor": palette.INK,
+    "axes.labelsize": 10.5,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlecolor": palette.INK,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 11.5,
+    "axes.titleweight": "bold",
+    "figure.facecolor": palette.PAPER,
+    "font.family": ["DejaVu Sans"],
+    "font.size": 10,
+    "grid.color": palette.GRID,
+    "grid.linewidth": 0.7,
+    "legend.fontsize": 10,
+    "legend.frameon": False,
+    "legend.labelcolor": palette.INK,
+    "savefig.facecolor": palette.PAPER,
+    "svg.fonttype": "none",  # text stays text: selectable, small, readable for screen readers
+    "text.color": palette.INK,
+    "text.parse_math": False,  # an arm may be called "$x"
+    "xtick.color": palette.MUTED,
+    "xtick.labelcolor": palette.INK,
+    "ytick.color": palette.MUTED,
+    "ytick.labelcolor": palette.INK,
+}
+_PANEL_SIZE = (5.2, 3.5)  # inches
+_LEGEND_ROW = 0.3
+_FONTS = "'DejaVu Sans',Verdana,sans-serif"
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One pair of axes: a title, what it says to those who do not see it, and how to draw it."""
+
+    title: str
+    alt: str
+    draw: Callable[[Axes], None]
+
+
+@dataclass(frozen=True)
+class LegendEntry:
+    """One arm in the legend; ``index`` decides its stroke, ``state`` says what is not finished."""
+
+    label: str
+    index: int
+    state: str = ""
+
+    @property
+    def text(self) -> str:
+        """Label with the state in brackets, cut to a length that fits."""
+        text = f"{self.label} ({self.state})" if self.state else self.label
+        return text if len(text) <= 60 else text[:59] + "…"
+
+
+def combined(panels: Sequence[Panel], legend: Sequence[LegendEntry], salt: str) -> tuple[bytes, bytes]:
+    """All panels in one figure, two to a row, legend on top.
+
+    Returns:
+        SVG and PNG bytes.
+    """
+    with mpl.rc_context({**_STYLE, "svg.hashsalt": salt}):
+        columns = min(2, len(panels))
+        rows = -(-len(panels) // columns)
+        legend_height = _LEGEND_ROW * (_legend_rows(legend, columns) + 0.4)
+        size = (_PANEL_SIZE[0] * columns, _PANEL_SIZE[1] * rows + legend_height)
+        figure = Figure(figsize=size, layout="constrained")
+        figure.get_layout_engine().set(rect=(0, 0, 1, 1 - legend_height / size[1]), wspace=0.04, hspace=0.06)
+        axes = figure.subplots(rows, columns, squeeze=False).ravel()
+        for panel, axis in zip(panels, axes, strict=False):
+            _draw(panel, axis)
+        for axis in axes[len(panels) :]:
+            axis.set_axis_off()
+        _add_legend(figure, legend, columns)
+        _settle(figure)
+        return _svg(figure), _png(figure)
+
+
+def single(panel: Panel, salt: str) -> bytes:
+    """One panel without legend as SVG: the page stacks them on a narrow screen and has its own legend."""
+    with mpl.rc_context({**_STYLE, "svg.hashsalt": salt}):
+        figure = Figure(figsize=_PANEL_SIZE, layout="constrained")
+        _draw(panel, figure.subplots())
+        _settle(figure)
+        return _svg(figure)
+
+
+def inline(svg: bytes, prefix: str, alt: str) -> str:
+    """An SVG as part of a page: unique ids, colours from the page's variables, a name for screen readers."""
+    text = svg.decode()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>\s*", "", text, flags=re.DOTALL)
+    text = re.sub(r'\bid="', f'id="{prefix}-', text)
+    text = re.sub(r"url\(#", f"url(#{prefix}-", text)
+    text = re.sub(r'xlink:href="#', f'xlink:href="#{prefix}-', text)
+    for colour, variable in palette.VARIABLES.items():
+        text = text.replace(colour, f"var({variable})")
+    text = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", text, count=1)
+    text = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text, count=1)
+    return text.replace("<svg ", f'<svg role="img" aria-label="{_attribute(alt)}" ', 1)
+
+
+def _attribute(text: str) -> str:
+    for character, entity in (("&", "&amp;"), ('"', "&quot;"), ("<", "&lt;"), (">", "&gt;")):
+        text = text.replace(character, entity)
+    return text
+
+
+def _draw(panel: Panel, axis: Axes) -> None:
+    panel.draw(axis)
+    axis.set_title(panel.title, pad=8)
+    axis.tick_params(length=3)
+    axis.xaxis.get_major_locator().set_params(integer=True)
+
+
+def _legend_columns(legend: Sequence[LegendEntry], columns: int) -> int:
+    longest = max((len(entry.text) for entry in legend), default=1)
+    return max(1, min(len(legend), int(_PANEL_SIZE[0] * columns / (0.085 * longest + 0.75))))
+
+
+def _legend_rows(legend: Sequence[LegendEntry], columns: int) -> int:
+    return -(-len(legend) // _legend_columns(legend, columns))
+
+
+def _add_legend(figure: Figure, legend: Sequence[LegendEntry], columns: int) -> None:
+    handles = [
+        Line2D([], [], **palette.stroke(e.index), marker=palette.marker(e.index), lw=2.2, ms=5, label=e.text)
+        for e in legend
+    ]
+    figure.legend(
+        handles=handles,
+        loc="upper left",
+        ncols=_legend_columns(legend, columns),
+        handlelength=3.2,
+        columnspacing=2.2,
+        borderaxespad=0.4,
+    )
+
+
+def _settle(figure: Figure) -> None:
+    """Lay it out once; otherwise every format does it again, and that is most of the time."""
+    FigureCanvasAgg(figure)
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+
+
+def _svg(figure: Figure) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    text = buffer.getvalue().decode().replace("'DejaVu Sans'", _FONTS)
+    return text.encode()
+
+
+def _png(figure: Figure) -> bytes:
+    buffer = io.BytesIO()
+    FigureCanvasAgg(figure).print_png(buffer, metadata={"Software": None})
+    return buffer.getvalue()

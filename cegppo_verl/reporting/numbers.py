@@ -1,0 +1,220 @@
+"""The numbers of a report, from records to estimates. No formatting here.
+
+A number that cannot be had is None and its reason is kept beside it; it is never 0.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+
+from cegppo_verl.reporting.arms import Arm, Study
+from cegppo_verl.reporting.runs import RunView
+from cegppo_verl.stats import (
+    Interval,
+    PairedDifference,
+    bootstrap_accuracy,
+    bootstrap_pass_at_k,
+    holm,
+    paired_difference,
+)
+
+ENTROPY = "actor/entropy"
+PROBABILITY_DIFFERENCE = "training/rollout_probs_diff_mean"
+STEP_TIME = "timing_s/step"
+ANATOMY = "actor/anatomy/"  # counts, see verl_plugin/diagnostics.py
+TOKENS = f"{ANATOMY}tokens"
+BELOW, ABOVE = ("neg_below", "pos_below"), ("neg_above", "pos_above")
+CLIPPED = ("neg_below", "pos_above")  # where PPO-clip has no gradient
+CURVE_RESAMPLES, TABLE_RESAMPLES = 1000, 4000
+
+
+def rng_for(*labels: object) -> np.random.Generator:
+    """A generator that depends on the labels alone: no number depends on what else is in the report."""
+    digest = hashlib.sha256("|".join(map(str, labels)).encode("utf-8", "replace")).digest()
+    return np.random.default_rng(int.from_bytes(digest[:8], "big"))
+
+
+@dataclass(frozen=True)
+class AccuracyRow:
+    """One arm on one benchmark at its last planned step.
+
+    Attributes:
+        accuracy, pass_k: None with ``missing`` saying why.
+        difference: against the baseline arm; None for the baseline itself and where it cannot be had
+            (``no_difference`` says why).
+        p_holm: sign-flip p-value after Holm over all differences of the study; NaN when there is none.
+        outcomes: share of samples per outcome other than correct and wrong.
+    """
+
+    arm: Arm
+    benchmark: str
+    step: int
+    k: int
+    accuracy: Interval | None
+    pass_k: Interval | None
+    missing: str
+    difference: PairedDifference | None = None
+    no_difference: str = ""
+    p_holm: float = float("nan")
+    outcomes: tuple[tuple[str, float], ...] = ()
+
+
+def verdicts(runs: Sequence[RunView], step: int, benchmark: str, problems: Sequence[str]) -> np.ndarray:
+    """``correct`` (S, P, K), NaN where a sample does not exist; problems in the order given."""
+    frames = [run.samples.at(step, benchmark) for run in runs]
+    depth = max((int(frame["sample"].max()) + 1 for frame in frames if len(frame)), default=1)
+    table = np.full((len(runs), len(problems), depth), np.nan)
+    position = {problem: row for row, problem in enumerate(problems)}
+    for seed, frame in enumerate(frames):
+        rows = frame["problem"].map(position).to_numpy(np.float64)
+        known = ~np.isnan(rows)
+        samples = frame["sample"].to_numpy(np.int64)
+        table[seed, rows[known].astype(np.int64), samples[known]] = frame["correct"].to_numpy()[known]
+    return table
+
+
+def problems_of(runs: Sequence[RunView], step: int, benchmark: str) -> list[str]:
+    """Problem ids that occur in any of the runs, sorted."""
+    return sorted({str(p) for run in runs for p in run.samples.at(step, benchmark)["problem"].unique()})
+
+
+def accuracy_at(
+    runs: Sequence[RunView], step: int, benchmark: str, resamples: int = CURVE_RESAMPLES
+) -> Interval:
+    """avg@k of these runs at one evaluation."""
+    table = verdicts(runs, step, benchmark, problems_of(runs, step, benchmark))
+    rng = rng_for("accuracy", benchmark, step, *(run.name for run in runs))
+    return bootstrap_accuracy(table, rng, n_resamples=CURVE_RESAMPLES)
+
+
+def accuracy_curve(runs: Sequence[RunView], benchmark: str) -> list[tuple[int, Interval]]:
+    """Steps that all these runs have evaluated completely, with avg@k and interval."""
+    common = set.intersection(*(set(run.evaluated_steps(benchmark)) for run in runs)) if runs else set()
+    return [(step, accuracy_at(runs, step, benchmark)) for step in sorted(common)]
+
+
+def final_accuracy(study: Study) -> list[AccuracyRow]:
+    """A row per benchmark and arm; differences are against the first arm, Holm is over all of them."""
+    rows: list[AccuracyRow] = []
+    for benchmark in study.benchmarks:
+        own = [_accuracy_row(arm, benchmark, study.samples_per_problem(benchmark)) for arm in study.arms]
+        rows += [own[0]] + [_with_difference(row, own[0]) for row in own[1:]]
+    adjusted = holm(np.array([row.difference.p_value if row.difference else np.nan for row in rows]))
+    return [replace(row, p_holm=float(p)) for row, p in zip(rows, adjusted, strict=True)]
+
+
+def _accuracy_row(arm: Arm, benchmark: str, k: int) -> AccuracyRow:
+    step = arm.total_steps
+    empty = AccuracyRow(arm, benchmark, step, k, None, None, "")
+    if not arm.finished:
+        return replace(empty, missing=arm.missing())
+    gaps = [gap for run in arm.finished for gap in run.gaps(step, benchmark)]
+    if gaps:
+        return replace(empty, missing="evaluation incomplete: " + "; ".join(dict.fromkeys(gaps)))
+    table = verdicts(arm.finished, step, benchmark, problems_of(arm.finished, step, benchmark))
+    if np.isnan(table).all():
+        return replace(empty, missing="no sample carries a verdict")
+    names = [run.name for run in arm.finished]
+    accuracy = bootstrap_accuracy(table, rng_for("final", benchmark, *names), n_resamples=TABLE_RESAMPLES)
+    pass_k = _pass_k(table, k, rng_for("pass", benchmark, *names))
+    return replace(empty, accuracy=accuracy, pass_k=pass_k, outcomes=_outcomes(arm, step, benchmark))
+
+
+def _pass_k(table: np.ndarray, k: int, rng: np.random.Generator) -> Interval | None:
+    return bootstrap_pass_at_k(table, k, rng, n_resamples=TABLE_RESAMPLES) if k > 1 else None
+
+
+def _outcomes(arm: Arm, step: int, benchmark: str) -> tuple[tuple[str, float], ...]:
+    outcome = pd.concat([run.samples.at(step, benchmark)["outcome"].astype(str) for run in arm.finished])
+    shares = outcome.value_counts(normalize=True).sort_index()
+    return tuple(
+        (str(name), float(share)) for name, share in shares.items() if name not in ("correct", "wrong")
+    )
+
+
+def _with_difference(row: AccuracyRow, baseline: AccuracyRow) -> AccuracyRow:
+    if row.accuracy is None or baseline.accuracy is None:
+        return row if row.accuracy is None else replace(row, no_difference=f"baseline {baseline.missing}")
+    if row.step != baseline.step:
+        return replace(row, no_difference=f"not compared: {row.step} against {baseline.step} steps")
+    runs = (*row.arm.finished, *baseline.arm.finished)
+    problems = problems_of(runs, row.step, row.benchmark)
+    own = verdicts(row.arm.finished, row.step, row.benchmark, problems)
+    other = verdicts(baseline.arm.finished, row.step, row.benchmark, problems)
+    rng = rng_for("difference", row.benchmark, *(run.name for run in runs))
+    difference = paired_difference(own, other, rng, n_resamples=TABLE_RESAMPLES)
+    if difference.interval.problems == 0:
+        return replace(row, no_difference="no problem in common")
+    return replace(row, difference=difference)
+
+
+def curve(run: RunView, key: str) -> tuple[np.ndarray, np.ndarray]:
+    """Steps and finite values of one key."""
+    steps, values = run.metrics.series(key)
+    finite = np.isfinite(values)
+    return steps[finite], values[finite]
+
+
+def value_at(run: RunView, key: str, step: int) -> float | None:
+    """The value logged at one step."""
+    steps, values = curve(run, key)
+    hit = values[steps == step]
+    return float(hit[0]) if len(hit) else None
+
+
+def tail_steps(total: int) -> int:
+    """How many last steps "at the end" averages over: a tenth of the run, at least three."""
+    return min(total, max(3, round(total / 10)))
+
+
+def tail_mean(run: RunView, key: str) -> float | None:
+    """Mean over the last steps; None unless the run has logged each of them."""
+    steps, values = curve(run, key)
+    count = tail_steps(run.total_steps)
+    last = values[steps > run.total_steps - count]
+    return float(last.mean()) if count and len(last) == count else None
+
+
+def median(run: RunView, key: str) -> float | None:
+    """Median over all logged steps."""
+    values = curve(run, key)[1]
+    return float(np.median(values)) if len(values) else None
+
+
+def outside_share(run: RunView, regions: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Steps and share of tokens that lie in these regions; only steps at which all counts were logged."""
+    return _share(run, [f"{ANATOMY}{region}" for region in regions], TOKENS)
+
+
+def weight_share(run: RunView) -> float | None:
+    """Share of Σ|w·Â| on tokens outside the interval, over the whole run."""
+    return _pooled(run, [f"{ANATOMY}weight_abs_outside"], f"{ANATOMY}weight_abs")
+
+
+def pooled_outside_share(run: RunView, regions: Sequence[str]) -> float | None:
+    """Share of all trained tokens that lie in these regions."""
+    return _pooled(run, [f"{ANATOMY}{region}" for region in regions], TOKENS)
+
+
+def _counts(run: RunView, keys: Sequence[str], total: str) -> pd.DataFrame:
+    frame = run.metrics.frame
+    wanted = frame[frame["key"].isin([*keys, total])].assign(key=lambda f: f["key"].astype(str))
+    table = wanted.pivot(index="step", columns="key", values="value").reindex(columns=[*keys, total])
+    table = table.dropna()
+    return table[table[total] > 0]
+
+
+def _share(run: RunView, keys: Sequence[str], total: str) -> tuple[np.ndarray, np.ndarray]:
+    table = _counts(run, keys, total)
+    share = table[list(keys)].sum(axis=1) / table[total]
+    return table.index.to_numpy(np.int64), share.to_numpy(np.float64)
+
+
+def _pooled(run: RunView, keys: Sequence[str], total: str) -> float | None:
+    table = _counts(run, keys, total)
+    return float(table[list(keys)].to_numpy().sum() / table[total].sum()) if len(table) else None

@@ -1,0 +1,140 @@
+"""A run as a report sees it: its cell, provenance, state and numbers, whatever of them is there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cegppo_verl.records import status as states
+from cegppo_verl.records.derived import sha256
+from cegppo_verl.records.metrics import Metrics, attempt_files, load_metrics
+from cegppo_verl.records.rundir import read_json
+from cegppo_verl.records.samples import Samples, completeness, load_samples, validation_files
+from cegppo_verl.records.status import Status
+
+
+@dataclass(frozen=True)
+class RunView:
+    """One training run.
+
+    Attributes:
+        run_dir: where its records lie; need not exist.
+        cell: the resolved cell; empty when nobody knows it.
+        manifest: provenance; empty when there is none.
+        status: state derived from the files.
+        metrics, samples: stitched numbers; empty frames when there are none.
+        records: SHA-256 of every record file, by path inside the run directory.
+        notes: what is damaged or missing, one sentence each.
+    """
+
+    run_dir: Path
+    cell: dict[str, Any]
+    manifest: dict[str, Any]
+    status: Status
+    metrics: Metrics
+    samples: Samples
+    records: dict[str, str]
+    notes: tuple[str, ...] = ()
+
+    @classmethod
+    def load(cls, run_dir: Path, status: Status, *, cell: Mapping[str, Any] | None = None) -> RunView:
+        """Read what is there; damage becomes a note, never an exception.
+
+        Args:
+            status: from ``records.status.status_of``.
+            cell: the planned cell, used when the directory has no readable cell.json (a run not yet begun).
+        """
+        kept = read_json(run_dir / "cell.json")
+        resolved = dict(kept or cell or {})
+        metrics = load_metrics(run_dir)
+        samples = load_samples(run_dir, cell_id=str(resolved.get("id", "")), seed=_seed(resolved))
+        notes = (*_file_notes(run_dir, status), *metrics.notes, *samples.notes)
+        manifest = read_json(run_dir / "manifest.json") or {}
+        return cls(run_dir, resolved, manifest, status, metrics, samples, _hashes(run_dir), notes)
+
+    @property
+    def arm(self) -> str:
+        """Name of the arm; the directory's name tells when the cell does not."""
+        return str(self.cell.get("arm") or self._slug()[0])
+
+    @property
+    def scale(self) -> str:
+        """Name of the scale."""
+        return str(self.cell.get("scale") or self._slug()[1])
+
+    @property
+    def seed(self) -> int:
+        """Training seed."""
+        return _seed(self.cell)
+
+    @property
+    def name(self) -> str:
+        """Name of the run directory: slug and identity."""
+        return self.run_dir.name
+
+    @property
+    def total_steps(self) -> int:
+        """Planned training steps."""
+        return int(self.cell.get("settings", {}).get("total_steps") or self.status.total)
+
+    @property
+    def done(self) -> bool:
+        """Whether the last planned step and the final evaluation are recorded."""
+        return self.status.state == states.DONE
+
+    @property
+    def benchmarks(self) -> list[dict[str, Any]]:
+        """Planned benchmarks, each {"name", "samples", "problems"}; else those that have samples."""
+        planned = self.cell.get("settings", {}).get("eval", {}).get("benchmarks")
+        if planned:
+            return [{"problems": None, "samples": 1, **benchmark} for benchmark in planned]
+        names = sorted(map(str, self.samples.frame["benchmark"].unique()))
+        return [{"name": name, "samples": 1, "problems": None} for name in names]
+
+    def gaps(self, step: int, benchmark: str) -> list[str]:
+        """What is missing from one evaluation of one benchmark; empty when it is complete."""
+        plans = [plan for plan in self.benchmarks if plan["name"] == benchmark]
+        return completeness(self.samples, step, plans or [{"name": benchmark, "samples": 1}])
+
+    def evaluated_steps(self, benchmark: str) -> list[int]:
+        """Steps with a complete evaluation of the benchmark, ascending."""
+        return [step for step in self.samples.steps() if not self.gaps(step, benchmark)]
+
+    def progress(self) -> str:
+        """Why a number is not there: ``not run``, ``running, step 7 of 24``; a done run did not record it."""
+        if self.done:
+            return "not recorded"
+        if self.status.state == states.PLANNED and self.status.step == 0:
+            return "not run"
+        word = "interrupted" if self.status.state == states.PLANNED else self.status.state
+        return f"{word}, step {self.status.step} of {self.total_steps}"
+
+    def _slug(self) -> Sequence[str]:
+        parts = self.run_dir.name.split("__")
+        return parts if len(parts) >= 3 else (self.run_dir.name, "unknown scale")
+
+
+def _seed(cell: Mapping[str, Any]) -> int:
+    seed = cell.get("seed")
+    return seed if isinstance(seed, int) else 0
+
+
+def _file_notes(run_dir: Path, status: Status) -> list[str]:
+    if not run_dir.is_dir():
+        return []
+    notes = [
+        f"{name} is missing or not readable"
+        for name in ("cell.json", "manifest.json")
+        if read_json(run_dir / name) is None
+    ]
+    if status.state == states.FAILED and status.why:  # why it stalled holds a time of day: not reproducible
+        notes.append(f"failed: {status.why}")
+    return notes
+
+
+def _hashes(run_dir: Path) -> dict[str, str]:
+    files = [run_dir / "cell.json", run_dir / "manifest.json"]
+    files += [*attempt_files(run_dir).values(), *validation_files(run_dir).values()]
+    return {f.relative_to(run_dir).as_posix(): sha256(f.read_bytes()) for f in files if f.is_file()}

@@ -1,0 +1,70 @@
+"""Beside each artefact a JSON file: which cells, code, versions and record files it was made from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from cegppo_verl.records.derived import sha256
+from cegppo_verl.reporting import numbers
+from cegppo_verl.reporting.definitions import CHECKPOINT_POLICY, METRICS
+from cegppo_verl.reporting.runs import RunView
+
+SCHEMA = 1
+_MAKERS = ("cegppo-verl", "jinja2", "matplotlib", "numpy", "pandas", "scipy")
+_PROVENANCE = ("git", "versions", "hardware", "platform", "engine", "assets")
+
+
+def provenance(grid: str, runs: Sequence[RunView], command: str) -> dict[str, Any]:
+    """What all artefacts of a report share."""
+    return {
+        "schema": SCHEMA,
+        "grid": grid,
+        "command": command,
+        "checkpoint_policy": CHECKPOINT_POLICY,
+        "metric_definitions": METRICS,
+        "resamples": {"curves": numbers.CURVE_RESAMPLES, "tables": numbers.TABLE_RESAMPLES},
+        "made_with": {name: _version(name) for name in _MAKERS},
+        "cells": [_cell(run) for run in runs],
+    }
+
+
+def sidecar(artefact: str, content: bytes, shared: Mapping[str, Any]) -> bytes:
+    """The JSON to put beside ``artefact``, with the hash of its content."""
+    whole = {"artefact": artefact, "sha256": sha256(content), **shared}
+    return (json.dumps(whole, indent=1, sort_keys=True, ensure_ascii=True) + "\n").encode()
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def _cell(run: RunView) -> dict[str, Any]:
+    return {
+        "id": run.cell.get("id"),
+        "run": run.name,
+        "arm": run.arm,
+        "algorithm": run.cell.get("algorithm"),
+        "params": run.cell.get("params"),
+        "scale": run.scale,
+        "seed": run.seed,
+        "settings": run.cell.get("settings"),
+        "state": "done" if run.done else run.progress(),
+        "provenance": {key: _compact(run.manifest[key]) for key in _PROVENANCE if key in run.manifest},
+        "records": run.records,
+        "notes": list(run.notes),
+    }
+
+
+def _compact(value: Any) -> Any:
+    """Provenance without long texts: a diff is kept as its hash, its text lies in the run's manifest."""
+    if isinstance(value, dict):
+        return {key: _compact(inner) for key, inner in value.items()}
+    if isinstance(value, str) and len(value) > 400:
+        return f"sha256:{sha256(value.encode('utf-8', 'replace'))}"
+    return value
