@@ -16,8 +16,8 @@ from cegppo_verl.toy.recipes import HEAD_DIM, ToyRecipe
 
 SPECIALS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 PAD_ID, EOS_ID = 256, 258
-# 256 bytes + 3 specials, not rounded up: vLLM never samples an id that the tokenizer lacks, the trainer gives it
-# probability, and the two would differ by that mass (7e-4 nats per token with 320, measured).
+# 256 bytes + 3 specials, not rounded up: vLLM never samples an id that the tokenizer lacks, the trainer gives
+# it probability, and the two would differ by that mass (7e-4 nats per token with 320, measured).
 VOCAB_SIZE = 259
 MAX_POSITIONS = 256
 ROPE_BASE = 10_000.0

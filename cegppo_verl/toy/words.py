@@ -38,26 +38,26 @@ class Problem:
 
 
 def _buy(rng: random.Random, who: str, what: str) -> Problem:
-    a, b = rng.randint(2, 20), rng.randint(2, 20)
+    a, b = rng.randint(2, 9), rng.randint(2, 9)
     text = f"{who} has {a} {what}. {who} buys {b} more {what}. How many {what} does {who} have now?"
     return Problem(f"buy {a} {b}", text, a + b)
 
 
 def _give(rng: random.Random, who: str, what: str) -> Problem:
-    a = rng.randint(5, 30)
+    a = rng.randint(4, 12)
     b = rng.randint(2, a - 1)
     text = f"{who} has {a} {what}. {who} gives away {b} {what}. How many {what} does {who} have left?"
     return Problem(f"give {a} {b}", text, a - b)
 
 
 def _boxes(rng: random.Random, who: str, what: str) -> Problem:
-    a, b = rng.randint(2, 10), rng.randint(2, 10)
+    a, b = rng.randint(2, 6), rng.randint(2, 6)
     text = f"{who} has {a} boxes with {b} {what} in each box. How many {what} does {who} have in total?"
     return Problem(f"boxes {a} {b}", text, a * b)
 
 
 def _find_and_lose(rng: random.Random, who: str, what: str) -> Problem:
-    a, b = rng.randint(3, 15), rng.randint(2, 10)
+    a, b = rng.randint(2, 9), rng.randint(2, 9)
     c = rng.randint(1, a + b - 1)
     text = f"{who} has {a} {what}, finds {b} more and then loses {c}. How many {what} does {who} have now?"
     return Problem(f"find-lose {a} {b} {c}", text, a + b - c)
