@@ -288,7 +288,7 @@ def test_ray_sessions(no_ray: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_weight_sockets(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(leftovers.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr(leftovers, "SOCKET_FOLDER", tmp_path)
     assert levels(leftovers.weight_sockets(context())) == ["ok"]
     path = tmp_path / "rl-colocate-zmq-01000000-replica-0-rank-0.sock"
     with socket.socket(socket.AF_UNIX) as server:

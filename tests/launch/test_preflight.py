@@ -142,7 +142,7 @@ def test_the_answer_of_the_subprocess(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_second_private_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(leftovers.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr(leftovers, "SOCKET_FOLDER", tmp_path)
     preflight.require_no_private_run()
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(str(tmp_path / "rl-colocate-zmq-01000000-replica-0-rank-0.sock"))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -17,7 +16,8 @@ from cegppo_verl.launch.environment_checks.ray_state import session_root
 SHARED_MEMORY = Path("/dev/shm")
 # Python's shared memory (weight transfer), Ray's object store, our own probes.
 SHARED_PATTERNS = ("psm_*", "plasma*", "cegppo-*")
-SOCKET_PATTERN = "rl-colocate-zmq-*.sock"  # verl's weight transfer
+# verl's weight transfer: vllm_rollout.py writes this folder out, whatever TMPDIR says.
+SOCKET_FOLDER, SOCKET_PATTERN = Path("/tmp"), "rl-colocate-zmq-*.sock"
 SESSIONS_TOLERATED = 5
 
 
@@ -62,7 +62,7 @@ def weight_sockets(_: Context) -> list[Finding]:
 
 def weight_socket_files() -> list[Path]:
     """verl's weight-transfer sockets of this user, in use or not."""
-    return sorted(path for path in Path(tempfile.gettempdir()).glob(SOCKET_PATTERN) if is_own(path))
+    return sorted(path for path in SOCKET_FOLDER.glob(SOCKET_PATTERN) if is_own(path))
 
 
 def live_weight_sockets() -> list[Path]:
