@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from cegppo_verl.errors import UserError, did_you_mean
-from cegppo_verl.toy.rows import Row
+from cegppo_verl.toy.rows import Message, Row, user, verl_row
 
 COLUMNS = ("prompt", "reward_model")
 
@@ -23,7 +23,7 @@ def read_benchmark(path: Path, name: str, extract: str = "boxed") -> list[Row]:
     Raises:
         UserError: the file is missing, empty, not in the format, or gives one prompt two different truths.
     """
-    problems: dict[str, tuple[int, Any, str]] = {}
+    problems: dict[str, tuple[int, list[Message], str]] = {}
     for number, row in _numbered_rows(path):
         messages, truth = _prompt(row, path, number), _truth(row, path, number)
         text = "\n".join(message["content"] for message in messages)
@@ -40,18 +40,9 @@ def read_benchmark(path: Path, name: str, extract: str = "boxed") -> list[Row]:
             "the benchmark file has no rows", file=path, hint="give a file with at least one problem"
         )
     return [
-        _row(name, i, messages, truth, extract) for i, (_, messages, truth) in enumerate(problems.values())
+        verl_row(name, i, messages, truth, ability="math", extract=extract)
+        for i, (_, messages, truth) in enumerate(problems.values())
     ]
-
-
-def _row(name: str, index: int, messages: Any, truth: str, extract: str) -> Row:
-    return {
-        "data_source": name,
-        "prompt": messages,
-        "ability": "math",
-        "reward_model": {"style": "rule", "ground_truth": truth},
-        "extra_info": {"index": index, "problem_id": f"{name}/{index}", "extract": extract},
-    }
 
 
 def _numbered_rows(path: Path) -> list[tuple[int, dict[str, Any]]]:
@@ -100,10 +91,10 @@ def _column(row: dict[str, Any], column: str, path: Path, number: int) -> Any:
     return row[column]
 
 
-def _prompt(row: dict[str, Any], path: Path, number: int) -> list[dict[str, str]]:
+def _prompt(row: dict[str, Any], path: Path, number: int) -> list[Message]:
     messages = _column(row, "prompt", path, number)
     if isinstance(messages, str):
-        messages = [{"role": "user", "content": messages}]
+        messages = user(messages)
     if not (isinstance(messages, list) and messages and all(map(_is_message, messages))):
         raise UserError(
             "the prompt is neither text nor a list of chat messages",

@@ -12,7 +12,7 @@ import json
 from functools import cache
 
 from cegppo_verl.errors import UserError
-from cegppo_verl.toy.rows import Row, generator, half_of, verl_row
+from cegppo_verl.toy.rows import Row, generator, half_of, user, verl_row
 
 DIGITS = "123456789"
 PROMPT_DIGITS = 6
@@ -52,6 +52,6 @@ def right_answers(prompt: str) -> list[str]:
 def rows(half: str, name: str, n: int, seed: int) -> list[Row]:
     """``n`` verl rows; ``name`` is the task ("pick") or the benchmark ("pick-val")."""
     return [
-        verl_row(name, i, text, json.dumps(right_answers(text)), ability="toy", extract="whole")
+        verl_row(name, i, user(text), json.dumps(right_answers(text)), ability="toy", extract="whole")
         for i, text in enumerate(prompts(half, n, seed))
     ]

@@ -7,28 +7,36 @@ import random
 from typing import Any
 
 Row = dict[str, Any]
+Message = dict[str, str]
 
 VALIDATION_SHARE = 16  # one key in sixteen belongs to validation
 
 
-def verl_row(name: str, index: int, prompt: str, truth: str, *, ability: str, extract: str) -> Row:
+def verl_row(
+    name: str, index: int, messages: list[Message], truth: str, *, ability: str, extract: str
+) -> Row:
     """A row as verl's RLHFDataset reads it.
 
     Args:
         name: task (training) or benchmark (validation) name; becomes ``data_source``.
         index: position of the problem, counted from 0.
-        prompt: the text of the only user message.
+        messages: the prompt as chat messages with role and content.
         truth: one answer, or a JSON list of strings of which any is right.
         ability: verl's free-text column.
         extract: how an answer is found in a response (``evaluation.extract``): boxed, number or whole.
     """
     return {
         "data_source": name,
-        "prompt": [{"role": "user", "content": prompt}],
+        "prompt": messages,
         "ability": ability,
         "reward_model": {"style": "rule", "ground_truth": truth},
         "extra_info": {"index": index, "problem_id": f"{name}/{index}", "extract": extract},
     }
+
+
+def user(text: str) -> list[Message]:
+    """A prompt of one user message."""
+    return [{"role": "user", "content": text}]
 
 
 def half_of(key: str) -> str:

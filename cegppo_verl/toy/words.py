@@ -1,7 +1,8 @@
 """Task "words": short arithmetic word problems with integer answers, generated from a seed.
 
-Each prompt carries one solved example, so that a 135M model knows what is wanted and answers within a few
-tokens. Train and validation never share the numbers of a problem (kind and operands), whatever the names.
+Small operands and one or two operations: a 135M model is right now and then, so RL has a signal. The answer
+is the last number of a response. Train and validation never share the numbers of a problem (kind and
+operands), whatever the names.
 """
 
 from __future__ import annotations
@@ -11,16 +12,19 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from cegppo_verl.errors import UserError
-from cegppo_verl.toy.rows import Row, generator, half_of, verl_row
+from cegppo_verl.toy.rows import Message, Row, generator, half_of, verl_row
 
-VERSION = 1
+VERSION = 2
 NAMES = ("Anna", "Ben", "Carla", "David", "Emma", "Finn", "Grace", "Hugo", "Iris", "Jack", "Kate", "Leo")
 THINGS = ("apples", "books", "coins", "pens", "stones", "cards", "eggs", "shells", "stamps", "balls")
-EXAMPLE = "Tom has 3 cups. He buys 4 more cups. How many cups does Tom have now?"
-TEMPLATE = (
-    "Solve the problem. Give the final answer as one number in \\boxed{{}}.\n\n"
-    "Problem: " + EXAMPLE + "\nAnswer: \\boxed{{7}}\n\nProblem: {question}\nAnswer:"
+# Two solved examples as turns of a chat: the model then answers with a short calculation and stops. With
+# SmolLM2-135M at T=1 and 32 new tokens, 7 of 48 answers were right, 25 tokens long on average; asked without
+# such turns, in five wordings, 1 to 3 of 48, 31 tokens long: most were cut off.
+EXAMPLES = (
+    ("Tom has 3 cups. Tom buys 4 more cups. How many cups does Tom have now?", "3 + 4 = 7"),
+    ("Mia has 9 hats. Mia gives away 4 hats. How many hats does Mia have left?", "9 - 4 = 5"),
 )
+INSTRUCTION = "You answer with one calculation."
 
 
 @dataclass(frozen=True)
@@ -32,9 +36,12 @@ class Problem:
     answer: int
 
     @property
-    def prompt(self) -> str:
-        """The question with the instruction and the solved example in front."""
-        return TEMPLATE.format(question=self.question)
+    def messages(self) -> list[Message]:
+        """The chat: instruction, solved examples, question."""
+        turns = [("system", INSTRUCTION)]
+        for question, answer in EXAMPLES:
+            turns += [("user", question), ("assistant", answer)]
+        return [{"role": role, "content": text} for role, text in [*turns, ("user", self.question)]]
 
 
 def _buy(rng: random.Random, who: str, what: str) -> Problem:
@@ -99,6 +106,6 @@ def problems(half: str, n: int, seed: int) -> list[Problem]:
 def rows(half: str, name: str, n: int, seed: int) -> list[Row]:
     """``n`` verl rows; ``name`` is the task ("words") or the benchmark ("words-val")."""
     return [
-        verl_row(name, i, problem.prompt, str(problem.answer), ability="math", extract="number")
+        verl_row(name, i, problem.messages, str(problem.answer), ability="math", extract="number")
         for i, problem in enumerate(problems(half, n, seed))
     ]

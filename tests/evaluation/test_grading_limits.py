@@ -115,11 +115,20 @@ def test_a_worker_that_cannot_start_is_a_grader_error(monkeypatch, tmp_path):
 
 def test_a_forked_child_starts_its_own_workers(patient):
     assert patient.grade("\\boxed{\\frac{10}{2}}", "5").correct
+    parents = idle_process(patient)
     child = os.fork()
     if child == 0:
-        os._exit(0 if patient.grade("\\boxed{\\frac{12}{2}}", "6").correct else 1)
+        right = patient.grade("\\boxed{\\frac{12}{2}}", "6").correct
+        os._exit(0 if right and idle_process(patient) != parents else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     assert patient.grade("\\boxed{\\frac{14}{2}}", "7").correct
+    assert idle_process(patient) == parents
+
+
+def idle_process(grader):
+    """Process id of the only idle worker."""
+    (worker,) = grader._pool._idle.queue
+    return worker._process.pid
 
 
 def test_a_stuck_worker_ends_by_itself_when_its_parent_is_gone():

@@ -14,7 +14,7 @@ TASKS = {"pick": pick, "words": words}
 
 
 def texts(rows):
-    return [row["prompt"][0]["content"] for row in rows]
+    return [row["prompt"][-1]["content"] for row in rows]
 
 
 def test_a_pick_prompt_has_exactly_twenty_right_answers_found_by_trying_all_numbers():
@@ -71,13 +71,13 @@ def test_rows_depend_on_the_seed_and_on_nothing_else(task):
 
 def test_the_generated_data_stay_what_they_are():
     # A changed generator changes the data of every cell: raise VERSION together with these.
-    assert pick.VERSION == words.VERSION == 1
+    assert (pick.VERSION, words.VERSION) == (1, 2)
     assert pick.prompts("train", 3, 0) == PICK_TRAIN
     assert words.problems("validation", 2, 0)[1].question == WORDS_VALIDATION
 
 
 PICK_TRAIN = ["783416>", "254896>", "865973>"]
-WORDS_VALIDATION = "Anna has 6 coins. Anna buys 5 more coins. How many coins does Anna have now?"
+WORDS_VALIDATION = "David has 6 stones. David buys 3 more stones. How many stones does David have now?"
 
 
 def recomputed(key):
@@ -90,6 +90,17 @@ def test_word_problems_have_the_answer_of_their_numbers_and_show_all_of_them():
     for problem in words.problems("train", 500, 1):
         assert problem.answer == recomputed(problem.key) >= 0
         assert re.findall(r"\d+", problem.question) == problem.key.split()[1:]
+
+
+def test_a_word_problem_is_a_chat_with_solved_examples():
+    problem = words.problems("train", 1, 0)[0]
+    roles = [message["role"] for message in problem.messages]
+    assert roles == ["system", "user", "assistant", "user", "assistant", "user"]
+    assert problem.messages[-1]["content"] == problem.question
+    for question, answer in words.EXAMPLES:
+        a, sign, b, _, result = answer.split()
+        assert re.findall(r"\d+", question) == [a, b]
+        assert int(result) == (int(a) + int(b) if sign == "+" else int(a) - int(b))
 
 
 @pytest.mark.parametrize("task", TASKS)
