@@ -35,6 +35,7 @@ _STYLE = {
     "legend.fontsize": 10,
     "legend.frameon": False,
     "legend.labelcolor": palette.INK,
+    "figure.dpi": 160,
     "savefig.facecolor": palette.PAPER,
     "svg.fonttype": "none",  # text stays text: selectable, small, readable for screen readers
     "text.color": palette.INK,

@@ -89,7 +89,8 @@ def _accuracy_bars(study: Study) -> str:
 
 def _lines(study: Study) -> str:
     window = panels.window(max(arm.total_steps for arm in study.arms))
-    smooth = f"thin lines are the raw values, thick ones a centred moving mean over {window} steps"
+    mean = f"a centred moving mean over {window} steps (at the ends a line fitted to as many)"
+    smooth = f"thin lines are the raw values, thick ones {mean}"
     if study.most_seeds <= 1:
         return f"{smooth}; 1 seed per arm, so there is no band over seeds."
     few = ", too narrow with fewer than 5 seeds" if study.most_seeds < 5 else ""

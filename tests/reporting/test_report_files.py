@@ -46,6 +46,12 @@ def report(root: Path, views: list[RunView], name: str = "demo", words: str = "w
     return write_report(name, words, words, words, views, root / "reports", "cegppo report demo.yaml")
 
 
+@pytest.fixture
+def no_png(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawing pixels is slow, and their content is not what the test is about."""
+    monkeypatch.setattr("cegppo_verl.reporting.canvas._png", lambda figure: b"")
+
+
 class Page(HTMLParser):
     """Tags in order, with a check that they nest, and the text outside style."""
 
@@ -139,6 +145,7 @@ def test_page_and_markdown_say_the_same_numbers(written: ReportPaths) -> None:
         assert said in markdown
 
 
+@pytest.mark.usefixtures("no_png")
 @pytest.mark.parametrize("hostile", HOSTILE, ids=range(len(HOSTILE)))
 def test_hostile_text_stays_text(tmp_path: Path, hostile: str, written: ReportPaths) -> None:
     answers = {"input": hostile, "output": hostile, "extracted": hostile, "gts": hostile}
@@ -160,6 +167,7 @@ def test_hostile_text_stays_text(tmp_path: Path, hostile: str, written: ReportPa
         ElementTree.fromstring(svg.read_bytes())  # well-formed whatever the labels hold
 
 
+@pytest.mark.usefixtures("no_png")
 def test_a_table_of_markdown_keeps_its_columns(tmp_path: Path) -> None:
     view = FakeRun(arm="a | b `c`", verdicts={8: VERDICTS}).view(tmp_path)
     lines = [
@@ -169,6 +177,7 @@ def test_a_table_of_markdown_keeps_its_columns(tmp_path: Path) -> None:
     assert set(columns[:3]) == {5}
 
 
+@pytest.mark.usefixtures("no_png")
 @pytest.mark.parametrize(
     "damage",
     [
@@ -197,6 +206,7 @@ def test_damaged_directories_give_a_report_that_says_so(tmp_path: Path, damage) 
         assert "failed: step 1 of 8 is not logged" in page
 
 
+@pytest.mark.usefixtures("no_png")
 def test_only_a_directory_and_nothing_known(tmp_path: Path) -> None:
     run_dir = tmp_path / "ce__toy-xs__seed0-000000000000"
     write_attempt(run_dir, 1, [(1, {"actor/entropy": 1.0, "training/global_step": 1})])
@@ -206,6 +216,7 @@ def test_only_a_directory_and_nothing_known(tmp_path: Path) -> None:
     assert "running, step 1 of 24" in page
 
 
+@pytest.mark.usefixtures("no_png")
 def test_truncated_lines_are_reported(tmp_path: Path) -> None:
     run = FakeRun(verdicts={8: VERDICTS})
     run_dir = run.write(tmp_path)

@@ -85,20 +85,19 @@ def test_bold_only_where_the_interval_excludes_zero(three: list[RunView]) -> Non
 
 
 def test_the_difference_is_paired_by_problem_and_not_by_line(tmp_path: Path) -> None:
-    """The same verdicts per problem, written in another order: the difference is zero for every problem."""
+    """The same verdicts per problem, dumped in another order: no problem differs (unpaired: ± 20 points)."""
+    same = np.array([[1, 1]] * 20 + [[0, 0]] * 20)
     order = np.random.default_rng(0).permutation(40)
-    shuffled = arm("ce", BASE[order], responses=lambda p, s: {"problem_id": f"pick/{order[p]}"})
-    shuffled.verdicts = {8: BASE[order]}
-    views = [arm("grpo", BASE).view(tmp_path), shuffled.view(tmp_path)]
-    found = final_accuracy(studies(views)[0])[1]
-    assert found.difference is not None
-    assert found.difference.interval.point == 0
-    assert found.difference.p_value == 1.0
-    always = np.array([[1, 1]] * 20 + [[0, 0]] * 20)
-    exact = [FakeRun(arm=a, verdicts={8: always}).view(tmp_path) for a in ("a", "b")]
-    pair = final_accuracy(studies(exact)[0])[1].difference
-    assert pair is not None
-    assert (pair.interval.low, pair.interval.high) == (0, 0)  # unpaired it would be ± 20 points
+    shuffled = FakeRun(arm="ce", verdicts={8: same[order]})
+    shuffled.responses = lambda p, s: {"problem_id": f"pick/{order[p]}"}
+    views = [FakeRun(arm="grpo", verdicts={8: same}).view(tmp_path), shuffled.view(tmp_path)]
+    found = final_accuracy(studies(views)[0])[1].difference
+    assert found is not None
+    assert (found.interval.point, found.interval.low, found.interval.high) == (
+        0,
+        0,
+        0,
+    )  # unpaired: ± 20 points
 
 
 def test_entropy_table(three: list[RunView]) -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.signal import savgol_filter
 
 from cegppo_verl.stats import avg_at_k, moving_mean, pass_at_k, problem_counts
 
@@ -51,9 +52,16 @@ def test_pass_at_k_stays_exact_for_many_samples() -> None:
 
 
 def test_moving_mean_by_hand() -> None:
-    assert moving_mean(np.array([0.0, 3.0, 6.0, 0.0]), 3).tolist() == [0.0, 3.0, 3.0, 0.0]
-    np.testing.assert_allclose(moving_mean(np.array([1.0, NAN, 3.0]), 3), [1.0, 2.0, 3.0])
+    # middle: means of three; ends: the line through (0, 3, 6) at 0, through (3, 6, 0) at its last place
+    assert moving_mean(np.array([0.0, 3.0, 6.0, 0.0]), 3).tolist() == pytest.approx([0.0, 3.0, 3.0, 1.5])
+    assert moving_mean(np.array([1.0, 5.0]), 3).tolist() == [1.0, 5.0]
     assert moving_mean(np.array([]), 3).tolist() == []
+
+
+@pytest.mark.parametrize("window", [3, 5, 7])
+def test_moving_mean_is_a_savitzky_golay_filter_of_order_1(window: int) -> None:
+    values = np.random.default_rng(0).normal(size=20)
+    np.testing.assert_allclose(moving_mean(values, window), savgol_filter(values, window, 1))
 
 
 def test_moving_mean_leaves_a_straight_line_alone() -> None:
