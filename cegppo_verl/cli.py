@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -67,6 +68,9 @@ def run(
             print(text, end="\n\n")
         return
     options = runner.Options(results=results, warm=warm, retries=retries)
+    # Schedulers end a job with SIGTERM, and a shell starts background jobs with SIGINT ignored.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     done = runner.GridRunner(cells, options, choose_view(console)).run()
     raise typer.Exit(0 if done else 1)
 

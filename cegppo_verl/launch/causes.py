@@ -43,7 +43,9 @@ _PATTERNS: tuple[tuple[str, str, bool], ...] = (
 )
 
 # Errors of a lost process or connection. Any other exception comes again with the same code and data.
-_PASSING = re.compile(r"ActorDied|ActorUnavailable|RayActorError|WorkerCrashed|NodeDied|Connection|Timeout|RpcError")
+_PASSING = re.compile(
+    r"ActorDied|ActorUnavailable|RayActorError|WorkerCrashed|NodeDied|Connection|Timeout|RpcError"
+)
 
 
 def cause_of(log: Path, exit_code: int | None) -> Cause:

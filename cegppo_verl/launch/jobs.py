@@ -10,6 +10,7 @@ from pathlib import Path
 import cegppo_verl
 from cegppo_verl.experiment import catalog
 from cegppo_verl.experiment.cell import Cell
+from cegppo_verl.experiment.hydra_text import override
 from cegppo_verl.experiment.overrides import RunPaths, compose_overrides
 from cegppo_verl.experiment.platforms import environment
 from cegppo_verl.launch.local import Job
@@ -49,14 +50,15 @@ def build_inputs(cell: Cell) -> Inputs:
     names = [b.name for b in cell.settings.eval.benchmarks]
     if task.train_file is not None:
         train = catalog.train_file(task.name, assets_root())
-        return Inputs(model, (str(train),), _texts(catalog.benchmark_files(task.name, names, assets_root())))
+        files = catalog.benchmark_files(task.name, names, assets_root())
+        return Inputs(model, (str(train),), _texts(map(assets.benchmark_from_file, files, names)))
     train = assets.ensure_data(task.name, "train", n=cell.settings.train_prompts, seed=DATA_SEED)
     return Inputs(model, (str(train),), _texts(_validation_files(cell, task.name)))
 
 
 def _validation_files(cell: Cell, task: str) -> list[Path]:
-    benchmarks = cell.settings.eval.benchmarks
-    return [assets.ensure_data(task, b.name, n=b.problems, seed=DATA_SEED) for b in benchmarks]
+    counts = {b.name: catalog.problem_count(task, b) for b in cell.settings.eval.benchmarks}
+    return [assets.ensure_data(task, name, n=n, seed=DATA_SEED) for name, n in counts.items()]
 
 
 def _texts(files: Iterable[Path]) -> tuple[str, ...]:
@@ -106,7 +108,7 @@ def _resume(run: RunDir, step: int) -> list[str]:
     if step == 0:
         return ["trainer.resume_mode=disable"]
     path = run.path.resolve() / "checkpoints" / f"global_step_{step}"
-    return ["trainer.resume_mode=resume_path", f"trainer.resume_from_path={path}"]
+    return ["trainer.resume_mode=resume_path", override("trainer.resume_from_path", str(path))]
 
 
 def _private_ray(scale: catalog.Scale) -> list[str]:

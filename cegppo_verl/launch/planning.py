@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import json
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -65,38 +67,31 @@ def show(
 
 
 def verdict(cells: Sequence[Cell], results: Path) -> str:
-    """Compose one cell per arm and scale against verl's configuration, in a process of its own.
+    """Compose one cell per arm and scale against verl's own configuration, all in one process.
 
     Raises:
-        UserError: verl refuses the configuration.
+        UserError: verl refuses a configuration.
     """
     if importlib.util.find_spec("verl") is None:
         return "verl is not installed here: overrides rendered, not validated"
-    chosen = {(c.arm, c.scale): c for c in cells}
-    for cell in chosen.values():
-        _compose(cell, results)
-    return f"verl accepts the configuration of {len(chosen)} arms (composed and validated with its own code)"
-
-
-def _compose(cell: Cell, results: Path) -> None:
-    arguments = jobs.arguments(cell, run_dir(cell, results), jobs.expected_inputs(cell), 0)
-    # Hydra's own keys steer the entry point and are not part of verl's configuration.
-    overrides = [a for a in arguments[2:] if not a.startswith("hydra")]
+    chosen = list({(c.arm, c.scale): c for c in cells}.values())
     done = subprocess.run(
-        [sys.executable, "-m", "cegppo_verl.verl_plugin.compose", *overrides],
+        [sys.executable, "-m", "cegppo_verl.verl_plugin.compose", "-"],
+        input=json.dumps([_overrides(c, results) for c in chosen]),
         capture_output=True,
         text=True,
         check=False,
-        env={**_environment(), **jobs.platform_environment(cell)},
+        env={**os.environ, **jobs.platform_environment(chosen[0])},
     )
     if done.returncode:
-        raise UserError(f"verl refuses cell {cell.slug}: {done.stderr.strip().splitlines()[-1]}")
+        raise UserError(f"verl refuses the configuration: {(done.stderr.strip().splitlines() or ['?'])[-1]}")
+    return f"verl accepts the configuration of {len(chosen)} cells (composed and validated with its own code)"
 
 
-def _environment() -> dict[str, str]:
-    import os
-
-    return dict(os.environ)
+def _overrides(cell: Cell, results: Path) -> list[str]:
+    """Without Hydra's own keys, which steer the entry point and are not part of verl's configuration."""
+    arguments = jobs.arguments(cell, run_dir(cell, results), jobs.expected_inputs(cell), 0)
+    return [a for a in arguments[2:] if not a.startswith("hydra")]
 
 
 def show_status(

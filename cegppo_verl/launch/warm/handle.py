@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO
 
-# What the processes of one verl run import, in the order in which they need it.
+# What the processes of one verl run import, in the order in which they need it. Nothing below ray.dashboard: its
+# modules read, while they are imported, variables that raylet sets for its agents only.
 PRELOAD = (
     "ray",
     "torch",
@@ -23,7 +24,6 @@ PRELOAD = (
     "verl.trainer.main_ppo",
     "verl.trainer.ppo.v1",
     "verl.workers.engine_workers",
-    "verl.workers.fsdp_workers",
     "verl.experimental.reward_loop",
     "verl.workers.rollout.vllm_rollout.vllm_async_server",
     "vllm.v1.engine.core",
@@ -32,6 +32,14 @@ PRELOAD = (
     "vllm.v1.executor.uniproc_executor",
     "vllm.model_executor.models.qwen2",
     "vllm.model_executor.models.llama",
+    "vllm.v1.core.sched.scheduler",
+    "vllm.v1.attention.backends.cpu_attn",
+    "vllm.entrypoints.openai.chat_completion.api_router",
+    "torch._dynamo",
+    "torch.distributed.checkpoint",
+    "pydantic.v1",
+    "ray.dag",
+    "cegppo_verl.verl_plugin.rollout",
     "cegppo_verl.verl_plugin.reward",
 )
 

@@ -257,7 +257,8 @@ def main() -> None:
     if request is None:
         server.end()
         sys.stderr.flush()
-        os._exit(0)  # nothing to finalise; tearing down the imported libraries would take a second and complain
+        # Nothing to finalise; tearing down the imported libraries would take a second and complain.
+        os._exit(0)
     server.release()
     random.seed()
     become.run(request, server.stand_in)
