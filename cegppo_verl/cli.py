@@ -104,6 +104,24 @@ def report(
 
 
 @app.command()
+def validate(
+    file: Annotated[Path, typer.Argument(help="JSONL or parquet benchmark in verl's format, e.g. AIME.")],
+    scale: Annotated[str, typer.Option(help="The base model to evaluate.")] = "smollm2-135m",
+    samples: Annotated[int, typer.Option(min=1, help="Answers per problem (k of avg@k).")] = 1,
+    temperature: Annotated[float, typer.Option(min=0.0, help="Sampling temperature.")] = 0.6,
+    response_length: Annotated[int, typer.Option(min=1, help="Longest answer in tokens.")] = 256,
+    problems: Annotated[int | None, typer.Option(min=1, help="Only the first so many problems.")] = None,
+    results: Annotated[Path, typer.Option(help="Folder of the records.")] = Path("results/validation"),
+) -> None:
+    """One validation pass of a base model over a benchmark file; problems repeated in it are grouped."""
+    from cegppo_verl.launch import validation
+    from cegppo_verl.reporting import benchmark
+
+    request = validation.Request(file, scale, samples, temperature, response_length, problems)
+    console.print(benchmark.table(validation.validate(request, results, console), samples))
+
+
+@app.command()
 def doctor(
     quick: Annotated[
         bool, typer.Option("--quick", help="Leave out the check inside a Ray worker (20 s).")

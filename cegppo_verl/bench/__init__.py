@@ -1,0 +1,1 @@
+"""Benchmarks: each measures both sides in one run and prints ratios."""
