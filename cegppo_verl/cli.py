@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from cegppo_verl.errors import EXIT_USER_ERROR, UserError
 
@@ -57,6 +58,9 @@ def run(
         bool, typer.Option(help="Fork warm interpreters on the CPU platform (faster start-up).")
     ] = True,
     retries: Annotated[int, typer.Option(min=0, help="Further attempts after a failure that may pass.")] = 2,
+    startup_limit: Annotated[
+        float, typer.Option(min=1, help="Seconds to the first logged line before a run counts as stalled.")
+    ] = 900.0,
 ) -> None:
     """Run every cell that is not done. Ctrl-C is safe: the same command goes on where it stopped."""
     from cegppo_verl.launch import planning, runner
@@ -67,7 +71,8 @@ def run(
         for text in runner.dry_run(cells, results):
             print(text, end="\n\n")
         return
-    options = runner.Options(results=results, warm=warm, retries=retries)
+    limits = runner.Limits(startup=startup_limit)
+    options = runner.Options(results=results, warm=warm, retries=retries, limits=limits)
     # Schedulers end a job with SIGTERM, and a shell starts background jobs with SIGINT ignored.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
@@ -165,7 +170,8 @@ def main() -> None:
     try:
         app()
     except UserError as error:
-        Console(stderr=True).print(f"[red]error:[/] {error}", highlight=False, soft_wrap=True, markup=True)
+        message = escape(str(error))
+        Console(stderr=True).print(f"[red]error:[/] {message}", highlight=False, soft_wrap=True)
         sys.exit(EXIT_USER_ERROR)
     except KeyboardInterrupt:
         Console(stderr=True).print("stopped; everything recorded is kept, the same command goes on")

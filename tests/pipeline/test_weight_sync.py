@@ -29,14 +29,23 @@ def test_rollouts_follow_an_update(runs, log_of):
     run = runs.run_dir(grid)
     assert done.returncode == 0, done.stderr + log_of(run)
     steps = [s for s in read_steps(run.attempts()[0].metrics_file) if is_training_step(s)]
-    moved = abs(steps[1].data["actor/entropy"] - steps[0].data["actor/entropy"])
-    assert moved > 0.05, "the update did not move the policy, so the comparison proves nothing"
+    moved = steps[0].data["actor/ppo_kl"]  # mean log(π_old/π) at the second of the step's two updates
+    assert moved > 0.02, "the update did not move the policy, so the comparison proves nothing"
     assert max(differences(run)) < TOLERANCE
 
 
 def test_without_the_cure_rollouts_do_not_follow(runs):
-    """The same run with vLLM's own packed weights: it dies while loading, or its rollouts are stale."""
-    grid = runs.grid("weight-sync-broken", learning_rate=LARGE_STEP)
-    done = runs.run(grid, "--retries", "0", env={**os.environ, "CEGPPO_TEST_KEEP_PACKED_WEIGHTS": "1"})
-    found = differences(runs.run_dir(grid))
-    assert done.returncode == 1 or max(found) > STALE
+    """The same run with vLLM's own packed weights.
+
+    Loading into them kills vLLM's worker, for which verl's sender waits for ever: the runner must call it a stall.
+    Should a later vLLM load them after all, the rollouts would be stale.
+    """
+    # A step size of its own: the same cell in another grid is the same run.
+    grid = runs.grid("weight-sync-broken", learning_rate=1.1 * LARGE_STEP)
+    done = runs.run(grid, "--retries", "0", "--startup-limit", "60", env={**os.environ, "CEGPPO_TEST_KEEP_PACKED_WEIGHTS": "1"})
+    run = runs.run_dir(grid)
+    if done.returncode == 1:
+        assert "stalled" in run.attempts()[0].record()["cause"]
+        assert "weight_loader" in run.attempts()[0].log_file.read_text(errors="replace")
+    else:
+        assert max(differences(run)) > STALE
