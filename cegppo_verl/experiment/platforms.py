@@ -42,7 +42,7 @@ def _cpu(settings: Settings, scale: Scale, sampler_file: str | None) -> Group:
         "trainer.device": "cpu",
         **_common(settings, scale),
         **_cpu_training(settings, scale),
-        **_cpu_rollout(),
+        **_cpu_rollout(scale),
         **_cpu_services(sampler_file),
     }
 
@@ -72,7 +72,7 @@ def _log_prob_size(settings: Settings, scale: Scale) -> int:
     return next(size for size in range(limit, 0, -1) if share % size == 0)
 
 
-def _cpu_rollout() -> Group:
+def _cpu_rollout(scale: Scale) -> Group:
     return {
         # CUDA graphs and sleeping (releasing GPU memory between rollouts) do not exist here.
         f"{ROLLOUT}.enforce_eager": True,
@@ -83,8 +83,9 @@ def _cpu_rollout() -> Group:
         # The worker in the engine's own process: 10 s and 1.9 GB less per start (needs
         # VLLM_ENABLE_V1_MULTIPROCESSING=0, or vLLM turns it back into "mp").
         f"+{VLLM}.distributed_executor_backend": "uni",
-        # MB of shared memory per transfer; the default of 2 GB does not fit a small /dev/shm.
-        f"{ROLLOUT}.checkpoint_engine.update_weights_bucket_megabytes": 64,
+        # MB of shared memory per transfer; the default of 2 GB does not fit a small /dev/shm. The largest
+        # tensor must fit.
+        f"{ROLLOUT}.checkpoint_engine.update_weights_bucket_megabytes": scale.engine.weight_bucket_mb,
     }
 
 

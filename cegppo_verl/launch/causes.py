@@ -61,9 +61,10 @@ def cause_of(log: Path, exit_code: int | None) -> Cause:
             return Cause(words.format(*match.groups(), all=match.group(0)), retry)
     if exit_code is not None and exit_code < 0:
         return Cause(f"the driver was killed by signal {-exit_code}", True)
-    return Cause(
-        _last_error(text) or f"the driver exited with code {exit_code} before the run was complete", True
-    )
+    error = _last_error(text)
+    if error:
+        return Cause(error, retry=bool(_PASSING.search(error)))
+    return Cause(f"the driver exited with code {exit_code} before the run was complete", True)
 
 
 def _tail(log: Path) -> str:
