@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import signal
 import sys
 from pathlib import Path
@@ -19,7 +18,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     help="Benchmark and ablate entropy-controlling policy losses on verl.\n\n"
-    "[bold]cegppo plan[/] ablations/demo.yaml, then [bold]run[/], [bold]status[/] and [bold]report[/] the same file.",
+    "[bold]cegppo plan[/] ablations/demo.yaml, then [bold]run[/], [bold]status[/] and [bold]report[/] "
+    "the same file.",
 )
 console = Console()
 
@@ -100,8 +100,8 @@ def report(
     from cegppo_verl.launch import planning
     from cegppo_verl.reporting import write_report
 
-    command = shlex.join(["cegppo", *sys.argv[1:]])
     loaded, runs = planning.run_views(grid, scale, seed, results)
+    command = planning.report_command(grid, scale, seed)
     paths = write_report(
         loaded.name, loaded.question, loaded.hypothesis, loaded.refuted_by, runs, out, command
     )
@@ -133,7 +133,7 @@ def doctor(
     ] = False,
     lock: Annotated[Path | None, typer.Option(help="Lock file to compare with.")] = None,
 ) -> None:
-    """Check versions, plugin, CPU, GPU, memory, disk, shared memory and ports, with a fix for each finding."""
+    """Check versions, plugin, CPU, GPU, memory, disk, shared memory, ports; a fix for each finding."""
     from cegppo_verl.launch import doctor as checks
 
     findings = checks.run_checks(quick, lock)

@@ -62,7 +62,9 @@ class Engine(Strict):
     max_num_seqs: Whole
     max_num_batched_tokens: Whole
     log_prob_micro_batch_size: Whole | None = Field(description="sequences per pass; null packs by tokens")
-    weight_bucket_mb: Whole = Field(default=64, description="shared memory per weight transfer on the CPU, MB")
+    weight_bucket_mb: Whole = Field(
+        default=64, description="shared memory per weight transfer on the CPU, MB"
+    )
     gpu_memory_utilization: Annotated[float, Field(gt=0, le=1)] | None = None
 
 

@@ -96,8 +96,8 @@ def _cpu_services(sampler_file: str | None) -> Group:
         custom["trainer.v1.sampler.custom_sampler.path"] = sampler_file
         custom["trainer.v1.sampler.custom_sampler.name"] = "FastReplayBuffer"
     return {
-        # Sets up, scores and writes once per prompt instead of once per rollout: verl's own loop takes 14 ms of
-        # Python per rollout, which with a small model is most of a step.
+        # Sets up, scores and writes once per prompt instead of once per rollout: verl's own loop takes 14 ms
+        # of Python per rollout, which with a small model is most of a step.
         f"+{ROLLOUT}.agent.agent_loop_manager_class": AGENT_LOOPS,
         # Each of these is a process that imports torch and verl for 5-10 s; the default is 8.
         f"{ROLLOUT}.agent.num_workers": 1,
@@ -157,7 +157,7 @@ _CPU_ENVIRONMENT = {
     "VLLM_CPU_KVCACHE_SPACE": "1",  # GB; the default takes 4 or half the memory
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # vLLM would pin its threads to cores that the trainer uses too
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # engine and worker in one process: 10 s and 1.9 GB less per start
-    "TORCHDYNAMO_DISABLE": "1",  # vLLM compiles a ten-line function at the first request: seconds of gcc for nothing
+    "TORCHDYNAMO_DISABLE": "1",  # vLLM would compile ten lines at the first request: seconds of gcc
     "HF_HUB_OFFLINE": "1",  # models are local; without it every load waits for a hub that may not be there
     "TQ_NUM_THREADS": "1",  # TransferQueue wants 8 threads and complains once per sample where it gets fewer
     "TQ_CLIENT_ZMQ_IO_THREADS": "1",  # fewer threads on two cores

@@ -61,7 +61,8 @@ class Follower:
         while self.handle.poll() is None:
             self._look()
             if self._is_complete():
-                return self._let_it_finish()
+                self._let_it_finish()
+                return None
             if (silence := self._stalled()) is not None:
                 self.handle.cancel()
                 return Cause(f"stalled: no new step for {silence:.0f} s", retry=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -105,6 +106,15 @@ def show_status(
     for cell in cells:
         table.add_row(cell.slug, cell.id, escape(status_of(run_dir(cell, results), cell_json(cell)).text()))
     console.print(table)
+
+
+def report_command(path: Path, scale: str | None, seeds: Sequence[int] | None) -> str:
+    """The command as it goes into the artefacts: without folders, which differ between machines."""
+    here = Path.cwd()
+    name = path.resolve().relative_to(here) if path.resolve().is_relative_to(here) else Path(path.name)
+    options = ["--scale", scale] if scale else []
+    options += [word for seed in seeds or () for word in ("--seed", str(seed))]
+    return shlex.join(["cegppo", "report", str(name), *options])
 
 
 def run_views(

@@ -48,7 +48,7 @@ def with_descendants(processes: Iterable[psutil.Process]) -> list[psutil.Process
 
 
 def end(processes: list[psutil.Process], grace: float) -> None:
-    """SIGTERM, then SIGKILL after ``grace`` seconds. A pid that was reused meanwhile is not touched (psutil checks)."""
+    """SIGTERM, then SIGKILL after ``grace`` seconds; psutil leaves a pid alone that was reused meanwhile."""
     for process in processes:
         with contextlib.suppress(psutil.Error):
             process.terminate()

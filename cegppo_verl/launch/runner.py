@@ -178,7 +178,7 @@ class GridRunner:
         _record(
             attempt,
             "completed" if cause is None else "failed",
-            cause and cause.text,
+            cause.text if cause else None,
             handle,
             follower,
             started,

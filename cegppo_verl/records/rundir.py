@@ -1,7 +1,7 @@
 """A run directory: everything one cell has left behind, append-only, self-contained.
 
-Layout (see DESIGN in the README): ``cell.json``, ``manifest.json``, ``attempts/NNN/``, ``validation/<step>.jsonl``,
-``checkpoints/``. Nothing here knows who executes the cell.
+Layout: ``cell.json``, ``manifest.json``, ``attempts/NNN/``,
+``validation/<step>.jsonl``, ``checkpoints/``. Nothing here knows who executes the cell.
 """
 
 from __future__ import annotations

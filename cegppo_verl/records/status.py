@@ -85,7 +85,7 @@ def _unlocked(run: RunDir, step: int, total: int, why: str) -> Status:
 
 
 def last_sign_of_life(run: RunDir) -> float:
-    """Newest modification time (seconds since the epoch) of the newest attempt's files and the evaluations."""
+    """Newest modification time of the newest attempt and the evaluations, seconds since the epoch."""
     attempts = run.attempts()
     files: list[Path] = list(run.validation.glob("*.jsonl"))
     if attempts:

@@ -1,9 +1,10 @@
 """verl's agent loop with the work of a prompt's n rollouts done once per prompt (written against verl 0.9.1).
 
-For a small model a rollout is almost all Python: verl's worker builds an agent loop through Hydra, asks the load
-balancer, calls the reward worker and writes to TransferQueue once per rollout, about 14 ms of one core. Here the
-loop is built once per worker, and scoring and writing are one call per prompt. What is generated, scored and written
-is the same. Name the manager in ``actor_rollout_ref.rollout.agent.agent_loop_manager_class``.
+For a small model a rollout is almost all Python: verl's worker builds an agent loop through Hydra, asks the
+load balancer, calls the reward worker and writes to TransferQueue once per rollout, about 14 ms of one core.
+Here the loop is built once per worker, and scoring and writing are one call per prompt. What is generated,
+scored and written is the same. Name the manager in
+``actor_rollout_ref.rollout.agent.agent_loop_manager_class``.
 
 Anything but verl's plain single-turn loop (tools, images, distillation, tracing) takes verl's own way.
 """
@@ -15,7 +16,7 @@ import copy
 import logging
 import random
 import time
-from typing import Any
+from typing import Any, TypeAlias
 
 import hydra
 import numpy as np
@@ -32,7 +33,7 @@ from verl.trainer.ppo.v1.agent_loop_tq import (
 from verl.utils.tensordict_utils import list_of_dict_to_tensordict
 
 PLAIN = "single_turn_agent"
-Output = verl_loop.AgentLoopOutput
+Output: TypeAlias = Any  # verl's AgentLoopOutput
 logger = logging.getLogger(__name__)
 
 _VerlWorker: Any = AgentLoopWorkerTQ.__ray_metadata__.modified_class
@@ -45,12 +46,12 @@ class GroupedAgentLoopWorker(_VerlWorker):
         super().__init__(*args, **kwargs)
         self._plain_loop: Any = None
         if _replicas(self.config) == 1:
-            self.llm_client = _one_server(self.llm_client)
+            _ask_server_once(self.llm_client)
 
     async def _run_prompt(
         self, prompt: dict, sampling_params: dict, trajectory: dict, trace: bool = False
     ) -> None:
-        """All rollouts of one prompt; the prompt's status becomes "finished" or "failure" after all of them."""
+        """All rollouts of one prompt; its status becomes "finished" or "failure" after all of them."""
         if trace or self.distillation_enabled or self.processor is not None or prompt["agent_name"] != PLAIN:
             await super()._run_prompt(prompt, sampling_params, trajectory, trace)
             return
@@ -187,7 +188,7 @@ def _replicas(config: Any) -> int:
     return trainer.nnodes * trainer.n_gpus_per_node // per_engine
 
 
-def _one_server(client: Any) -> Any:
+def _ask_server_once(client: Any) -> None:
     """With one server there is nothing to balance: ask for it once instead of twice per rollout."""
     acquire = client._acquire_server
     asked: dict[str, asyncio.Task] = {}
@@ -199,7 +200,6 @@ def _one_server(client: Any) -> Any:
 
     client._acquire_server = acquire_once
     client._release_server = lambda *_args, **_kwargs: None
-    return client
 
 
 class GroupedAgentLoopManager(AgentLoopManagerTQ):

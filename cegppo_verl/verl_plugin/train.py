@@ -1,9 +1,9 @@
-"""``python -m cegppo_verl.verl_plugin.train OVERRIDES...``: verl's ``main_ppo`` with one question asked first.
+"""``python -m cegppo_verl.verl_plugin.train OVERRIDES...``: verl's ``main_ppo`` after one question.
 
-verl swallows a plugin that fails to load, and looks a loss up only at the first update, minutes into the run and
-in another process. So before anything is built, a Ray task in a worker process of the same cluster says which
-losses it knows; if ours is not among them the run ends at once with exit code 2. Everything else is verl's own
-entry point, through the argument it has for this purpose (``run_ppo(task_runner_class=…)``).
+verl swallows a plugin that fails to load, and looks a loss up only at the first update, minutes into the run
+and in another process. So before anything is built, a Ray task in a worker process of the same cluster says
+which losses it knows; if ours is not among them the run ends at once with exit code 2. Everything else is
+verl's own entry point, through the argument it has for this purpose (``run_ppo(task_runner_class=…)``).
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def prove_loss(name: str) -> None:
     print(f"{PROVEN} {name} = {place}", flush=True)
 
 
-class ProvingTaskRunner(main_ppo.TaskRunnerV1.__ray_metadata__.modified_class):  # type: ignore[misc]
+class ProvingTaskRunner(main_ppo.TaskRunnerV1.__ray_metadata__.modified_class):
     """verl's task runner, after the proof."""
 
     def run(self, config: DictConfig) -> None:

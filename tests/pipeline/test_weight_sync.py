@@ -37,12 +37,19 @@ def test_rollouts_follow_an_update(runs, log_of):
 def test_without_the_cure_rollouts_do_not_follow(runs):
     """The same run with vLLM's own packed weights.
 
-    Loading into them kills vLLM's worker, for which verl's sender waits for ever: the runner must call it a stall.
-    Should a later vLLM load them after all, the rollouts would be stale.
+    Loading into them kills vLLM's worker, for which verl's sender waits for ever: the runner must call it a
+    stall. Should a later vLLM load them after all, the rollouts would be stale.
     """
     # A step size of its own: the same cell in another grid is the same run.
     grid = runs.grid("weight-sync-broken", learning_rate=1.1 * LARGE_STEP)
-    done = runs.run(grid, "--retries", "0", "--startup-limit", "60", env={**os.environ, "CEGPPO_TEST_KEEP_PACKED_WEIGHTS": "1"})
+    done = runs.run(
+        grid,
+        "--retries",
+        "0",
+        "--startup-limit",
+        "60",
+        env={**os.environ, "CEGPPO_TEST_KEEP_PACKED_WEIGHTS": "1"},
+    )
     run = runs.run_dir(grid)
     if done.returncode == 1:
         assert "stalled" in run.attempts()[0].record()["cause"]

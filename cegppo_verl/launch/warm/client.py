@@ -19,8 +19,8 @@ FIRST_JOB = "01000000"  # the only job of a private Ray cluster; Ray's core in t
 MAX_DESCRIPTORS = 200  # Linux passes at most 253 in one message
 
 
-def is_warmable(arguments):
-    """Whether the fork server gains anything: Ray's workers and agents, multiprocessing children, verl's driver."""
+def is_warmable(arguments: list[str]) -> bool:
+    """Whether a fork saves anything: Ray's workers and agents, multiprocessing children, verl's driver."""
     while arguments and arguments[0] in ("-u", "-B", "-E", "-s", "-I"):
         arguments = arguments[1:]
     if not arguments or os.environ.get("RAY_JOB_ID", FIRST_JOB) != FIRST_JOB:
@@ -32,7 +32,7 @@ def is_warmable(arguments):
     return arguments[0].endswith(".py") and "/ray/" in arguments[0]
 
 
-def open_descriptors():
+def open_descriptors() -> list[int]:
     """Inheritable descriptors of this process: 0, 1, 2 and the pipes that multiprocessing hands down."""
     kept = []
     for name in os.listdir("/proc/self/fd"):
@@ -43,17 +43,18 @@ def open_descriptors():
     return sorted(kept)[:MAX_DESCRIPTORS]
 
 
-def ask(connection, arguments):
+def ask(connection: socket.socket, arguments: list[str]) -> int | None:
     """Send the request and return the fork's pid, or None when the server refuses."""
     descriptors = open_descriptors()
+    umask = os.umask(0o022)
+    os.umask(umask)
     request = {
         "arguments": arguments,
         "environment": dict(os.environ),
         "directory": os.getcwd(),
-        "umask": os.umask(0o022),
+        "umask": umask,
         "descriptors": descriptors,
     }
-    os.umask(request["umask"])
     body = json.dumps(request).encode("utf-8", "surrogateescape")
     socket.send_fds(connection, [struct.pack("!I", len(body))], descriptors)
     connection.sendall(body)
@@ -61,10 +62,10 @@ def ask(connection, arguments):
     return struct.unpack("!q", reply)[0] if len(reply) == 8 else None
 
 
-def wait(connection, pid):
+def wait(connection: socket.socket, pid: int) -> int:
     """Pass signals on to the fork until the server reports its end; return its exit status."""
 
-    def forward(number, _frame):
+    def forward(number: int, _frame: object) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, number)
 
@@ -74,15 +75,15 @@ def wait(connection, pid):
     return struct.unpack("!q", status)[0] if len(status) == 8 else -signal.SIGKILL
 
 
-def end_as(code):
-    """Exit with the fork's code, or die of the same signal, so that the parent sees what it would have seen."""
+def end_as(code: int) -> None:
+    """Exit with the fork's code, or die of the same signal, as the parent expects."""
     if code < 0:
         signal.signal(-code, signal.SIG_DFL) if -code not in (signal.SIGKILL, signal.SIGSTOP) else None
         os.kill(os.getpid(), -code)
     os._exit(code if code >= 0 else 128 - code)
 
 
-def main():
+def main() -> None:
     """Entry point: ``client.py REAL_PYTHON SOCKET ARGS...``."""
     real_python, address, arguments = sys.argv[1], sys.argv[2], sys.argv[3:]
     if is_warmable(arguments):

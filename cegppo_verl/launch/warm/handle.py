@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO
 
-# What the processes of one verl run import, in the order in which they need it. Nothing below ray.dashboard: its
-# modules read, while they are imported, variables that raylet sets for its agents only.
+# What the processes of one verl run import, in the order in which they need it. Nothing below ray.dashboard:
+# its modules read, while they are imported, variables that raylet sets for its agents only.
 PRELOAD = (
     "ray",
     "torch",
@@ -74,7 +74,7 @@ class WarmInterpreter:
         return self.directory / "python"
 
     def wait(self, timeout: float = 300.0) -> bool:
-        """Wait until the server accepts requests; false if it died or took longer than ``timeout`` seconds."""
+        """Wait until the server accepts requests; false if it died or took over ``timeout`` seconds."""
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:
             if (self.directory / "socket").exists():

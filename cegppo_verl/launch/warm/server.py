@@ -1,8 +1,9 @@
 """The fork server: imports once, then forks a warm interpreter for each request.
 
-``python -m cegppo_verl.launch.warm.server --directory DIR --preload mod1,mod2`` writes ``DIR/python`` (the stand-in
-executable), listens on ``DIR/socket``, prints ``ready`` and ends, with everything it forked, when its standard
-input closes: the runner that started it holds the other end, so nothing outlives a killed runner.
+``python -m cegppo_verl.launch.warm.server --directory DIR --preload mod1,mod2`` writes ``DIR/python`` (the
+stand-in executable), listens on ``DIR/socket``, prints ``ready`` and ends, with everything it forked, when
+its standard input closes: the runner that started it holds the other end, so nothing outlives a killed
+runner.
 """
 
 from __future__ import annotations
@@ -64,9 +65,9 @@ def write_stand_in(directory: Path) -> Path:
 def ray_identity() -> dict[str, str]:
     """What Ray's C++ core reads once, when it is loaded, though raylet sets it for each worker.
 
-    ``JOB_ID``: a private cluster has exactly one job and numbers it 1; a worker of any other job is started cold
-    (see the client). ``RAYLET_PID``: Ray's workers end when that process is gone; for forks this server takes
-    raylet's place, and the runner sweeps what is left when an attempt ends.
+    ``JOB_ID``: a private cluster has exactly one job and numbers it 1; a worker of any other job is started
+    cold (see the client). ``RAYLET_PID``: Ray's workers end when that process is gone; for forks this server
+    takes raylet's place, and the runner sweeps what is left when an attempt ends.
     """
     return {"RAY_JOB_ID": FIRST_JOB, "RAY_RAYLET_PID": str(os.getpid())}
 

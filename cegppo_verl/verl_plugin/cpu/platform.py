@@ -37,8 +37,16 @@ class CpuDeviceModule(types.ModuleType):
 
 def _device_module() -> CpuDeviceModule:
     module = CpuDeviceModule("cegppo_verl_torch_cpu")
-    # Caches, streams and peak counters belong to accelerators; on a CPU there is nothing to empty or wait for.
-    for name in ["empty_cache", "ipc_collect", "set_device", "synchronize", "reset_peak_memory_stats", "reset_max_memory_allocated"]:
+    # Caches, streams and peak counters belong to accelerators; on a CPU there is nothing to empty or wait
+    # for.
+    for name in [
+        "empty_cache",
+        "ipc_collect",
+        "set_device",
+        "synchronize",
+        "reset_peak_memory_stats",
+        "reset_max_memory_allocated",
+    ]:
         setattr(module, name, _nothing)
     for name in ["max_memory_allocated", "max_memory_reserved", "memory_allocated", "memory_reserved"]:
         setattr(module, name, _resident_bytes)
@@ -98,7 +106,7 @@ class PlatformCPU(PlatformBase):
         return "CUDA_VISIBLE_DEVICES"
 
     def ray_resource_name(self) -> str:
-        """Ray counts "GPU": verl's resource pools are written in that unit, so Ray starts with logical ones."""
+        """Ray counts "GPU": verl's resource pools are in that unit, so Ray starts with logical ones."""
         return "GPU"
 
     def ray_noset_envvars(self) -> list[str]:  # noqa: D102

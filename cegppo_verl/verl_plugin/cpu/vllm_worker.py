@@ -6,8 +6,9 @@ its worker, so this module is imported in the engine's process before the model 
 Two things go wrong without it:
 
 * After loading, vLLM repacks every linear weight for its CPU kernels, drops the original and keeps the packed
-  copy: a later update either fails or changes a tensor that no kernel reads, and rollouts go on with old weights.
-  We keep ``torch.nn.functional.linear`` on the plain weight. Cost: no packed kernels, which at toy size nobody sees.
+  copy: a later update either fails or changes a tensor that no kernel reads, and rollouts go on with old
+  weights. We keep ``torch.nn.functional.linear`` on the plain weight. Cost: no packed kernels, which at toy
+  size nobody sees.
 * verl's receiver hands out views of a shared-memory segment and then closes it; Python refuses to close a
   segment that tensors still look into. We load clones.
 
