@@ -54,30 +54,42 @@ def plan_rows(cells: Sequence[Cell], statuses: Mapping[str, str] | None = None) 
     return [PlanRow(cell, known.get(cell.id, "planned")) for cell in cells]
 
 
-def plan_table(cells: Sequence[Cell], statuses: Mapping[str, str] | None = None) -> Table:
-    """The rows as a rich table."""
-    from rich.markup import escape
+def arms_table(cells: Sequence[Cell]) -> Table:
+    """What each arm is: algorithm and parameters, once, however many cells it has."""
     from rich.table import Table
 
     table = Table(box=None, header_style="bold", pad_edge=False)
+    for title in ("arm", "algorithm", "parameters"):
+        table.add_column(title)
+    for row in plan_rows(list({cell.arm: cell for cell in cells}.values())):
+        table.add_row(row.cell.arm, row.cell.algorithm, row.params)
+    return table
+
+
+def plan_table(cells: Sequence[Cell], statuses: Mapping[str, str] | None = None) -> Table:
+    """The cells of one scale as a rich table that fits 80 columns; the scale is its title."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    scale = cells[0].scale if cells else ""
+    table = Table(box=None, header_style="bold", pad_edge=False, title=f"scale {scale}", title_justify="left")
     for title, justify in _COLUMNS:
-        table.add_column(title, justify=justify, no_wrap=title in ("cell", "id"))  # type: ignore[arg-type]
+        table.add_column(title, justify=justify, no_wrap=True)  # type: ignore[arg-type]
     for row in plan_rows(cells, statuses):
-        colour = _COLOURS.get(row.status, "white")
-        status = f"[{colour}]{escape(row.status)}[/]"
-        settings = row.cell.settings
+        cell, settings = row.cell, row.cell.settings
+        status = f"[{_COLOURS.get(row.status, 'white')}]{escape(row.status)}[/]"
         numbers = (str(settings.total_steps), row.batch, str(settings.updates_per_step), str(row.evaluations))
-        table.add_row(row.cell.slug, row.cell.id, row.params, *numbers, status)
+        table.add_row(cell.arm, str(cell.seed), cell.id, *numbers, status)
     return table
 
 
 _COLUMNS = (
-    ("cell", "left"),
+    ("arm", "left"),
+    ("seed", "right"),
     ("id", "left"),
-    ("parameters", "left"),
     ("steps", "right"),
-    ("prompts × rollouts", "right"),
-    ("updates/step", "right"),
+    ("batch", "right"),  # prompts × rollouts
+    ("upd.", "right"),  # optimiser updates per step
     ("evals", "right"),
     ("status", "left"),
 )

@@ -145,6 +145,14 @@ def job(cell: Cell, run: RunDir, inputs: Inputs, attempt: Attempt, resume_from: 
     )
 
 
+def portable(text: str, run: RunDir) -> str:
+    """``text`` with this machine's folders replaced by names, for a record that others read."""
+    folders = {"$RUN": run.path.resolve(), "$CEGPPO_ASSETS": assets_root().resolve(), "$PACKAGE": PACKAGE}
+    for name, folder in folders.items():
+        text = text.replace(str(folder), name)
+    return "# $RUN: this run's directory; $PACKAGE: the folder of cegppo_verl\n" + text
+
+
 def command_text(cell: Cell, arguments_: list[str], environment_: dict[str, str]) -> str:
     """The exact command as a person would type it, one override per line."""
     variables = [f"{key}={shlex.quote(value)}" for key, value in environment_.items()]

@@ -21,7 +21,7 @@ from cegppo_verl.experiment.cell import Cell
 from cegppo_verl.experiment.expand import expand
 from cegppo_verl.experiment.grid import Grid, load_grid
 from cegppo_verl.experiment.lint import lint
-from cegppo_verl.experiment.plan import findings_table, plan_table
+from cegppo_verl.experiment.plan import arms_table, findings_table, plan_table
 from cegppo_verl.launch import jobs
 from cegppo_verl.launch.runner import cell_json, run_dir, statuses
 from cegppo_verl.records.status import status_of
@@ -61,7 +61,11 @@ def show(
     """Print the plan: question, cells, findings, and verl's verdict on the configuration."""
     grid, cells = load(path, scale, seeds)
     console.print(f"[bold]{escape(grid.name)}[/]: {escape(grid.question)}")
-    console.print(plan_table(cells, {i: s.state for i, s in statuses(cells, results).items()}))
+    console.print(arms_table(cells))
+    states = {i: s.state for i, s in statuses(cells, results).items()}
+    for name in grid.scales:
+        console.print(plan_table([c for c in cells if c.scale == name], states))
+    console.print("[dim]batch: prompts × rollouts per step; upd.: optimiser updates per step[/]")
     console.print(findings_table(lint(grid, cells)))
     if check:
         console.print(verdict(cells, results))

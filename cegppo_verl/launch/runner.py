@@ -149,9 +149,8 @@ class GridRunner:
         job = jobs.job(cell, run, inputs, attempt, resume_from)
         executor = self._executor(cell)
         environment = {**jobs.platform_environment(cell), **job.environment}
-        atomic.write_text(
-            attempt.path / "command.txt", jobs.command_text(cell, job.arguments, environment) + "\n"
-        )
+        text = jobs.command_text(cell, job.arguments, environment)
+        atomic.write_text(attempt.path / "command.txt", jobs.portable(text, run) + "\n")
         run.update_manifest(schema=1, cell=cell.id, engine="verl", **provenance.collect())
         attempt.update(number=attempt.number, started=_now(), resumed_from=resume_from)
         self.view.cell_started(cell, attempt.number, resume_from)

@@ -11,7 +11,7 @@ from rich.console import Console
 from cegppo_verl.experiment.expand import expand
 from cegppo_verl.experiment.grid import Arm, Grid, load_grid
 from cegppo_verl.experiment.lint import Finding, lint
-from cegppo_verl.experiment.plan import findings_table, plan_rows, plan_table
+from cegppo_verl.experiment.plan import arms_table, findings_table, plan_rows, plan_table
 
 DEMO = Path(__file__).parents[2] / "ablations" / "demo.yaml"
 
@@ -43,9 +43,19 @@ def test_rows_and_table() -> None:
     assert (rows[0].batch, rows[0].evaluations) == ("32 × 8", 5)
     shown = text(plan_table(cells, {cells[1].id: "done"}))
     for cell in cells:
-        assert cell.slug in shown
+        assert f"{cell.arm} " in shown
         assert cell.id in shown
     assert shown.count("planned") == 2
+
+
+@pytest.mark.parametrize("scale", ["toy-s", "deepseek-r1-distill-qwen-1.5b"])
+def test_the_plan_fits_80_columns(scale: str) -> None:
+    cells = expand(load_grid(DEMO, scale=scale))
+    console = Console(width=80, no_color=True)
+    with console.capture() as capture:
+        console.print(arms_table(cells), plan_table(cells))
+    assert "…" not in capture.get()
+    assert scale in capture.get()
 
 
 def test_last_step_off_the_grid_is_evaluated_too() -> None:
