@@ -1,4 +1,4 @@
-"""The speed that the project promises for its loss, measured as `cegppo_verl.bench.loss` measures it."""
+"""The memory that the project promises for its loss; its time is for `cegppo bench loss` to say."""
 
 import pytest
 
@@ -7,12 +7,7 @@ from cegppo_verl.bench.loss import SIDES, bench_loss
 
 @pytest.fixture(scope="module")
 def measured():
-    return bench_loss(batch=64, length=16_384, repeats=9)
-
-
-def test_half_of_vanillas_time_with_the_whole_anatomy(measured):
-    assert measured["time_ratio"]["vanilla"] == 1.0
-    assert measured["time_ratio"]["ours"] <= 0.5
+    return bench_loss(batch=64, length=16_384, repeats=1)
 
 
 def test_no_more_peak_memory_than_vanilla(measured):
