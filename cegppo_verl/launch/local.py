@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
 
+from cegppo_verl.errors import UserError
 from cegppo_verl.launch import processes
 from cegppo_verl.launch.warm.handle import WarmInterpreter
 
@@ -68,6 +72,37 @@ class Handle:
         while self.processes() and time.monotonic() < deadline:
             time.sleep(0.2)
         processes.end(self.processes(), grace=1.0)
+
+
+@contextlib.contextmanager
+def machine_to_itself() -> Iterator[None]:
+    """Hold the machine for one local runner at a time.
+
+    Two private Ray clusters both number their first job 1, and verl names the socket for weights after it.
+
+    Raises:
+        UserError: another local runner is at work here.
+    """
+    path = Path(tempfile.gettempdir()) / "cegppo-local-run.lock"
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    try:
+        _claim(descriptor, path)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _claim(descriptor: int, path: Path) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        holder = os.pread(descriptor, 100, 0).decode().strip()
+        hint = "wait for it, or stop it with Ctrl-C there; it keeps what it has recorded"
+        raise UserError(
+            f"another run is going on on this machine (process {holder})", file=path, hint=hint
+        ) from error
+    os.truncate(descriptor, 0)
+    os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
 
 
 class LocalExecutor:

@@ -15,7 +15,7 @@ from cegppo_verl.experiment.cell import Cell
 from cegppo_verl.launch import jobs, preflight
 from cegppo_verl.launch.causes import Cause
 from cegppo_verl.launch.follow import Follower, Limits
-from cegppo_verl.launch.local import Handle, LocalExecutor
+from cegppo_verl.launch.local import Handle, LocalExecutor, machine_to_itself
 from cegppo_verl.launch.view import View
 from cegppo_verl.records import atomic, progress, provenance
 from cegppo_verl.records.rundir import Attempt, Json, RunDir
@@ -91,7 +91,8 @@ class GridRunner:
         open_cells = [c for c in self.cells if state[c.id].state != DONE]
         if open_cells:
             check(open_cells)
-            self._run_all(open_cells)
+            with machine_to_itself():
+                self._run_all(open_cells)
         final = statuses(self.cells, self.options.results)
         self.view.end(final)
         return all(s.state == DONE for s in final.values())

@@ -19,7 +19,7 @@ from cegppo_verl.experiment.hydra_text import override
 from cegppo_verl.experiment.settings import Settings
 from cegppo_verl.launch import jobs
 from cegppo_verl.launch.causes import cause_of
-from cegppo_verl.launch.local import LocalExecutor
+from cegppo_verl.launch.local import LocalExecutor, machine_to_itself
 from cegppo_verl.records import provenance
 from cegppo_verl.records.rundir import RunDir
 from cegppo_verl.records.samples import Samples, load_samples
@@ -125,7 +125,8 @@ def _run(cell: Cell, run: RunDir, scale: catalog.Scale, data: Path, console: Con
     with run.lock() as held:
         if not held:
             raise UserError("another process is at this pass", file=run.path, hint="wait for it")
-        _attempt(cell, run, inputs, console)
+        with machine_to_itself():
+            _attempt(cell, run, inputs, console)
 
 
 def _attempt(cell: Cell, run: RunDir, inputs: jobs.Inputs, console: Console) -> None:
