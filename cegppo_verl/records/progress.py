@@ -31,7 +31,7 @@ def _parse(line: bytes) -> LoggedStep | None:
     try:
         entry = json.loads(line)
         return LoggedStep(int(entry["step"]), dict(entry["data"]))
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, OverflowError):
         return None
 
 
@@ -104,11 +104,15 @@ def resume_point(run: RunDir, cell: dict[str, Any]) -> int:
 
 
 def complete_checkpoints(run: RunDir) -> list[int]:
-    """Steps with a finished checkpoint; verl writes the tracker file last, so newer ones may be partial."""
+    """Steps with a finished checkpoint; verl writes the tracker file last, so newer ones may be partial.
+
+    Of checkpoints beyond ``max_actor_ckpt_to_keep`` verl 0.9.1 removes the model and leaves ``data.pt``.
+    """
     try:
         newest = int((run.checkpoints / "latest_checkpointed_iteration.txt").read_text())
     except (OSError, ValueError):
         return []
-    names = [p.parent.name for p in run.checkpoints.glob("global_step_*/data.pt")]
+    folders = [p.parent for p in run.checkpoints.glob("global_step_*/data.pt")]
+    names = [f.name for f in folders if all(any(f.glob(f"actor/{part}_*.pt")) for part in ("model", "optim"))]
     steps = [int(n.removeprefix("global_step_")) for n in names if n.removeprefix("global_step_").isdigit()]
     return sorted(s for s in steps if s <= newest)
