@@ -28,6 +28,7 @@ PACKAGES = [
     "numpy",
     "pandas",
 ]
+SOURCES = (":/cegppo_verl", ":/ablations")  # from the top of the checkout, wherever git is run
 MAX_DIFF = 200_000  # characters; a larger diff is cut and says so
 
 
@@ -38,7 +39,14 @@ def collect() -> dict[str, Any]:
 
 def command() -> list[str]:
     """How this process was started, without folders: they belong to the machine, not to the run."""
-    return ["cegppo", *(Path(word).name if word.startswith("/") else word for word in sys.argv[1:])]
+    return ["cegppo", *map(_without_folders, sys.argv[1:])]
+
+
+def _without_folders(word: str) -> str:
+    if word.startswith(("/", "~")):
+        return Path(word).name
+    option, equals, value = word.partition("=")  # --results=/somewhere/runs
+    return f"{option}={_without_folders(value)}" if equals else word
 
 
 def versions() -> dict[str, str]:
@@ -64,14 +72,17 @@ def _processor() -> str:
 
 
 def git_state() -> dict[str, Any] | None:
-    """Commit and uncommitted changes of the package's checkout; None outside a checkout."""
+    """Commit and uncommitted changes of the package's checkout; None when git does not track the package."""
+    if not _git("ls-files", "__init__.py"):  # e.g. a virtual environment inside another project's checkout
+        return None
     commit = _git("rev-parse", "HEAD")
     if commit is None:
         return None
-    diff = _git("diff", "HEAD", "--", "cegppo_verl", "ablations") or ""
+    diff = _git("diff", "HEAD", "--", *SOURCES) or ""
     if len(diff) > MAX_DIFF:
         diff = diff[:MAX_DIFF] + f"\n... cut, {len(diff)} characters in all\n"
-    return {"commit": commit.strip(), "dirty": bool(diff), "diff": diff}
+    new = _git("ls-files", "--others", "--exclude-standard", "--full-name", "--", *SOURCES) or ""
+    return {"commit": commit.strip(), "dirty": bool(diff or new), "diff": diff, "untracked": new.splitlines()}
 
 
 def _git(*arguments: str) -> str | None:
