@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from cegppo_verl.errors import EXIT_USER_ERROR
+
 TAIL_BYTES = 200_000
 
 
@@ -44,8 +46,11 @@ _PATTERNS: tuple[tuple[str, str, bool], ...] = (
 
 # Errors of a lost process or connection. Any other exception comes again with the same code and data.
 _PASSING = re.compile(
-    r"ActorDied|ActorUnavailable|RayActorError|WorkerCrashed|NodeDied|Connection|Timeout|RpcError"
+    r"Died|Dead|Crashed|Lost|Unavailable|RayActorError|Connection|BrokenPipe|Timeout|RpcError|DistNetwork"
 )
+
+
+_RAY_PREFIX = re.compile(r"^(\x1b\[\d+m)?\([^)]*\bpid=[^)]*\)(\x1b\[0m)? ")
 
 
 def cause_of(log: Path, exit_code: int | None) -> Cause:
@@ -61,10 +66,11 @@ def cause_of(log: Path, exit_code: int | None) -> Cause:
             return Cause(words.format(*match.groups(), all=match.group(0)), retry)
     if exit_code is not None and exit_code < 0:
         return Cause(f"the driver was killed by signal {-exit_code}", True)
+    may_pass = exit_code != EXIT_USER_ERROR  # what the user must mend is not mended by trying again
     error = _last_error(text)
     if error:
-        return Cause(error, retry=bool(_PASSING.search(error)))
-    return Cause(f"the driver exited with code {exit_code} before the run was complete", True)
+        return Cause(error, retry=may_pass and bool(_PASSING.search(error)))
+    return Cause(f"the driver exited with code {exit_code} before the run was complete", retry=may_pass)
 
 
 def _tail(log: Path) -> str:
@@ -78,6 +84,6 @@ def _tail(log: Path) -> str:
 
 def _last_error(text: str) -> str | None:
     """The last line that looks like an exception, without Ray's prefix."""
-    lines = [re.sub(r"^\x1b\[\d+m\(.*?\)\x1b\[0m ", "", line).strip() for line in text.splitlines()]
+    lines = [_RAY_PREFIX.sub("", line).strip() for line in text.splitlines()]
     errors = [line for line in lines if re.match(r"^[\w.]*(Error|Exception|Exit)\b.*", line)]
     return errors[-1][:300] if errors else None
