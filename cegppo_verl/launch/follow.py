@@ -24,8 +24,8 @@ class Limits:
     """When silence counts as a stall, in seconds.
 
     Attributes:
-        startup: from the start to the first logged step.
-        factor, least: after that, ``max(least, factor × median step time)`` without a new step.
+        startup: from the start to the first logged step, and at least so long to the second.
+        factor, least: after that, ``max(least, factor × median time between steps)`` without a new step.
     """
 
     startup: float = 900.0
@@ -51,6 +51,7 @@ class Follower:
     on_tick: Callable[[], None]
     peak_memory: int = 0
     _seen: int = 0
+    _newest: int = 0
     _times: list[float] = field(default_factory=list)
     _last_sign: float = field(default_factory=time.monotonic)
     _last_memory: float = 0.0
@@ -89,6 +90,7 @@ class Follower:
             now = time.monotonic()
             self._times.append(now - self._last_sign)
             self._last_sign = now
+            self._newest = max(self._newest, step.step if progress.is_training_step(step) else 0)
             self.on_step(step)
         self._seen = len(steps)
 
@@ -98,7 +100,9 @@ class Follower:
             self.peak_memory = max(self.peak_memory, processes.proportional_memory(self.handle.processes()))
 
     def _is_complete(self) -> bool:
-        return self._seen > 0 and progress.missing(self.run, self.cell) is None
+        # The cheap question first: the other one reads all files of the run, four times a second.
+        reached_end = self._newest >= self.cell["settings"]["total_steps"]
+        return reached_end and progress.missing(self.run, self.cell) is None
 
     def _let_it_finish(self) -> None:
         """Everything is recorded. A driver that hangs or crashes while shutting down changes nothing."""
@@ -114,7 +118,8 @@ class Follower:
         return silence if silence > self._limit() else None
 
     def _limit(self) -> float:
-        if self._seen == 0:
-            return self.limits.startup
-        ordered = sorted(self._times)
+        """Seconds. Start-up is no step: it says nothing of the pace, unless there is nothing better."""
+        if len(self._times) < 2:
+            return max(self.limits.startup, self.limits.factor * sum(self._times))
+        ordered = sorted(self._times[1:])
         return max(self.limits.least, self.limits.factor * ordered[len(ordered) // 2])
