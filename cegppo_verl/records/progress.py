@@ -30,9 +30,10 @@ def read_steps(metrics_file: Path) -> list[LoggedStep]:
 def _parse(line: bytes) -> LoggedStep | None:
     try:
         entry = json.loads(line)
-        return LoggedStep(int(entry["step"]), dict(entry["data"]))
-    except (ValueError, TypeError, KeyError, OverflowError):
+        step, data = entry["step"], entry["data"]
+    except (ValueError, TypeError, KeyError, RecursionError):
         return None
+    return LoggedStep(step, data) if type(step) is int and type(data) is dict else None
 
 
 def is_training_step(step: LoggedStep) -> bool:
@@ -41,8 +42,18 @@ def is_training_step(step: LoggedStep) -> bool:
 
 
 def trained_steps(run: RunDir) -> set[int]:
-    """Steps whose training metrics are recorded by any attempt."""
-    return {s.step for a in run.attempts() for s in read_steps(a.metrics_file) if is_training_step(s)}
+    """Steps whose training metrics are recorded.
+
+    What an attempt logged beyond the point where a later one resumed is another trajectory: it does not
+    count, so that no cell is done with steps of two trainings.
+    """
+    steps: set[int] = set()
+    for attempt in run.attempts():
+        resumed_from = attempt.record().get("resumed_from")
+        if isinstance(resumed_from, int):
+            steps = {step for step in steps if step <= resumed_from}
+        steps |= {s.step for s in read_steps(attempt.metrics_file) if is_training_step(s)}
+    return steps
 
 
 def planned_evaluations(cell: dict[str, Any]) -> list[int]:

@@ -132,6 +132,29 @@ def test_steps_of_several_attempts_add_up(run: RunDir) -> None:
     assert missing(run, cell()) is None
 
 
+def test_what_a_later_attempt_did_not_build_on_does_not_count(run: RunDir) -> None:
+    """Attempt 2 went back to 4 and died at 6; the older 7 and 8, and their evaluation, are another model."""
+    log(run, range(1, 9))
+    run.attempts()[-1].update(resumed_from=0)
+    evaluate(run, 8)
+    log(run, range(5, 7))
+    run.attempts()[-1].update(resumed_from=4)
+    assert progress.trained_steps(run) == set(range(1, 7))
+    assert missing(run, cell()) == "step 7 of 8 is not logged"
+    save(run, 4, 8)
+    evaluate(run, 4)
+    assert resume_point(run, cell()) == 4
+
+
+GARBLED = ['{"step": "3", "data": {}}', '{"step": 3.0, "data": {}}', '{"step": 3, "data": []}', "[" * 100_000]
+
+
+@pytest.mark.parametrize("text", GARBLED, ids=range(len(GARBLED)))
+def test_no_line_stops_the_reader(run: RunDir, text: str) -> None:
+    run.new_attempt().metrics_file.write_text(text + "\n" + trained(1) + text)
+    assert progress.trained_steps(run) == {1}
+
+
 @pytest.mark.parametrize(("steps", "first"), [([], 1), ([1, 2, 4, 5, 6, 7, 8], 3), (range(1, 8), 8)])
 def test_a_hole_in_the_steps_is_named(run: RunDir, steps: Iterable[int], first: int) -> None:
     log(run, steps)
