@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -52,11 +53,29 @@ def end(processes: list[psutil.Process], grace: float) -> None:
     for process in processes:
         with contextlib.suppress(psutil.Error):
             process.terminate()
-    _, alive = psutil.wait_procs(processes, timeout=grace)
+    alive = still_alive(processes, grace)
     for process in alive:
         with contextlib.suppress(psutil.Error):
             process.kill()
-    psutil.wait_procs(alive, timeout=5)
+    still_alive(alive, 5)
+
+
+def still_alive(processes: list[psutil.Process], patience: float) -> list[psutil.Process]:
+    """Those that live on after at most ``patience`` seconds.
+
+    Not ``psutil.wait_procs``: it reaps our children, and their ``Popen`` would then report exit code 0.
+    """
+    deadline = time.monotonic() + patience
+    while (alive := [p for p in processes if _is_alive(p)]) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return alive
+
+
+def _is_alive(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
 
 
 def proportional_memory(processes: Iterable[psutil.Process]) -> int:
