@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import ctypes
 import gc
 import importlib
 import json
@@ -30,6 +31,8 @@ from cegppo_verl.launch.warm import become
 from cegppo_verl.launch.warm.client import FIRST_JOB
 
 CLIENT = Path(__file__).with_name("client.py")
+LIBC = ctypes.CDLL(None)
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 # Libraries that start threads while they are imported, and how each is told not to. A fork gets the
 # environment of its client, so these reach nobody but the server.
@@ -109,8 +112,16 @@ class Server:
         self.wake_read, self.wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(self.wake_write, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
+        owner = os.getpid()
+
+        def stop(number: int, _frame: object) -> None:
+            if os.getpid() == owner:
+                sys.exit(0)
+            signal.signal(number, signal.SIG_DFL)  # a fork that is not released yet: end it, not its siblings
+            signal.raise_signal(number)
+
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: sys.exit(0))
+            signal.signal(number, stop)
         self.selector.register(self.wake_read, selectors.EVENT_READ, "child")
 
     def serve(self) -> Request | None:
@@ -134,7 +145,7 @@ class Server:
         connection.settimeout(10)
         try:
             request = receive(connection)
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, struct.error):
             connection.close()
             return None
         pid = self._fork(request)
@@ -150,7 +161,11 @@ class Server:
         if thread_count() != 1:
             print("warm: not forking, the server has more than one thread", file=sys.stderr, flush=True)
             return -1
-        return os.fork()
+        try:
+            return os.fork()
+        except OSError as error:  # no memory, or too many processes
+            print(f"warm: not forking, {error}", file=sys.stderr, flush=True)
+            return -1
 
     def _register(self, pid: int, connection: socket.socket) -> None:
         with contextlib.suppress(OSError):
@@ -165,7 +180,7 @@ class Server:
     def _reap(self) -> None:
         with contextlib.suppress(BlockingIOError):
             os.read(self.wake_read, 4096)
-        while self.children:
+        while True:  # children whose client was killed are no longer listed, and have to be reaped too
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
             except ChildProcessError:
@@ -188,9 +203,13 @@ class Server:
         connection = self.children.get(pid)
         if connection is None:
             return
-        with contextlib.suppress(BlockingIOError, OSError):
+        try:
             if connection.recv(1):
                 return
+        except BlockingIOError:  # woken for nothing: the client is there
+            return
+        except OSError:
+            pass  # reset: gone
         self.selector.unregister(connection)
         connection.close()
         del self.children[pid]
@@ -198,7 +217,8 @@ class Server:
             os.kill(pid, signal.SIGKILL)
 
     def release(self) -> None:
-        """In a fork: drop the server's descriptors and signal handlers."""
+        """In a fork: drop the server's descriptors and signal handlers, and die when it dies."""
+        die_with_parent()
         signal.set_wakeup_fd(-1)
         for number in (signal.SIGCHLD, signal.SIGTERM):
             signal.signal(number, signal.SIG_DFL)
@@ -230,6 +250,14 @@ def receive(connection: socket.socket) -> Request:
         body += chunk
     fields: dict[str, Any] = json.loads(body.decode("utf-8", "surrogateescape"))
     return Request(**fields, received=list(received))
+
+
+def die_with_parent() -> None:
+    """SIGKILL for this process when the server is gone, however it went: nobody else could find its forks."""
+    parent = os.getppid()
+    LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
 
 
 def close_all(descriptors: list[int]) -> None:
