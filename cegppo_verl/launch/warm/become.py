@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import io
 import os
 import runpy
+import signal
 import sys
 import threading
 import types
@@ -69,17 +71,17 @@ def reseed_and_set_threads() -> None:
 
 
 def exit_code_of(arguments: list[str]) -> int:
-    """Run the program and return the exit code that the interpreter would give it."""
+    """Run the program; the exit code that the interpreter would give it, −n if it would die of signal n."""
     try:
         run_program(arguments)
     except SystemExit as end:
         if end.code is None or isinstance(end.code, int):
-            return end.code or 0
+            return (end.code or 0) & 0xFF
         print(end.code, file=sys.stderr)
         return 1
-    except BaseException:
+    except BaseException as error:
         sys.excepthook(*sys.exc_info())
-        return 1
+        return -signal.SIGINT if isinstance(error, KeyboardInterrupt) else 1
     return 0
 
 
@@ -93,13 +95,20 @@ def leave(code: int) -> None:
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(Exception):
             stream.flush()
+    if code < 0:
+        signal.signal(-code, signal.SIG_DFL)
+        signal.raise_signal(-code)
     os._exit(code)
 
 
 def run_program(arguments: list[str]) -> None:
     """``-c CODE``, ``-m MODULE`` or a script, as the interpreter would run it."""
+    unbuffered = bool(os.environ.get("PYTHONUNBUFFERED"))
     while arguments and arguments[0] in ("-u", "-B", "-E", "-s", "-I"):
+        unbuffered |= arguments[0] == "-u"
         arguments = arguments[1:]
+    if unbuffered and isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)
     kind, rest = arguments[0], arguments[1:]
     if kind == "-m":
         sys.argv = rest
@@ -107,9 +116,10 @@ def run_program(arguments: list[str]) -> None:
         runpy.run_module(rest[0], run_name="__main__", alter_sys=True)
     elif kind == "-c":
         sys.argv = ["-c", *rest[1:]]
+        sys.path.insert(0, "")
         main = types.ModuleType("__main__")
         sys.modules["__main__"] = main
-        exec(compile(rest[0], "<string>", "exec"), main.__dict__)
+        exec(compile(rest[0], "<string>", "exec", dont_inherit=True), main.__dict__)
     else:
         sys.argv = arguments
         run_script(kind)
@@ -121,5 +131,5 @@ def run_script(path: str) -> None:
     main = types.ModuleType("__main__")
     main.__file__ = path
     sys.modules["__main__"] = main
-    with open(path, encoding="utf-8") as source:
-        exec(compile(source.read(), path, "exec"), main.__dict__)
+    source = Path(path).read_bytes()  # bytes: the compiler reads a coding line, and no file stays open
+    exec(compile(source, path, "exec", dont_inherit=True), main.__dict__)
