@@ -45,7 +45,7 @@ PRELOAD = (
 
 
 class WarmInterpreter:
-    """A running fork server. Use as a context manager, or call :meth:`close`.
+    """A running fork server. Call :meth:`close` in the end.
 
     Args:
         environment: environment of the server; it decides what the plugin patches while importing.
@@ -61,7 +61,7 @@ class WarmInterpreter:
         self.process = subprocess.Popen(
             [*command, "--preload", ",".join(modules)],
             stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
+            stdout=self._log,
             stderr=self._log,
             env=dict(environment),
             cwd=self.directory,
