@@ -28,6 +28,7 @@ Scale = Annotated[str | None, typer.Option(help="Run at this scale instead of th
 Seeds = Annotated[list[int] | None, typer.Option("--seed", help="Use these seeds instead of the file's.")]
 Results = Annotated[Path, typer.Option(help="Folder of the run directories.")]
 RESULTS = Path("results/runs")
+STOPPING = (signal.SIGINT, signal.SIGTERM)
 
 
 @app.command()
@@ -74,10 +75,21 @@ def run(
     limits = runner.Limits(startup=startup_limit)
     options = runner.Options(results=results, warm=warm, retries=retries, limits=limits)
     # Schedulers end a job with SIGTERM, and a shell starts background jobs with SIGINT ignored.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.default_int_handler)
-    done = runner.GridRunner(cells, options, choose_view(console)).run()
+    for number in STOPPING:
+        signal.signal(number, _stop)
+    try:
+        done = runner.GridRunner(cells, options, choose_view(console)).run()
+    except KeyboardInterrupt:  # typer would end here without a word
+        Console(stderr=True).print("stopped; everything recorded is kept, the same command goes on")
+        raise typer.Exit(130) from None
     raise typer.Exit(0 if done else 1)
+
+
+def _stop(number: int, frame: object) -> None:
+    """The first signal stops the run; an impatient second one must not cut the seconds of tidying short."""
+    for known in STOPPING:
+        signal.signal(known, signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 
 @app.command()
@@ -173,9 +185,6 @@ def main() -> None:
         message = escape(str(error))
         Console(stderr=True).print(f"[red]error:[/] {message}", highlight=False, soft_wrap=True)
         sys.exit(EXIT_USER_ERROR)
-    except KeyboardInterrupt:
-        Console(stderr=True).print("stopped; everything recorded is kept, the same command goes on")
-        sys.exit(130)
 
 
 if __name__ == "__main__":
