@@ -235,8 +235,12 @@ class LiveView(_Base):
         for identity, status in states.items():
             self.board.rows[identity].state = status.state
             self.board.rows[identity].step = status.step
+        done = sum(s.state == DONE for s in states.values())
+        if not self.live.is_started:  # nothing was to be done, which must be said, too
+            self.console.print(self._table())
         self._draw()
         self.live.stop()
+        self.console.print(f"{done} of {len(states)} cells done", highlight=False)
 
     def _draw(self) -> None:
         self._last = time.monotonic()
