@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -16,7 +17,8 @@ from cegppo_verl.experiment.platforms import environment
 from cegppo_verl.launch.local import Job
 from cegppo_verl.records.rundir import Attempt, RunDir
 from cegppo_verl.toy import assets
-from cegppo_verl.toy.recipes import MODELS
+from cegppo_verl.toy.recipes import MODELS, SMOLLM2
+from cegppo_verl.toy.smollm2 import gguf_file
 from cegppo_verl.toy.store import assets_root
 
 MODULE = "cegppo_verl.verl_plugin.train"
@@ -37,6 +39,19 @@ class Inputs:
         """All that must exist before a run."""
         local = [Path(self.model)] if self.model.startswith("/") else []
         return local + [Path(f) for f in (*self.train, *self.val)]
+
+
+def require_inputs(cell: Cell) -> None:
+    """Refuse a cell whose user-provided files are missing; builds nothing.
+
+    Raises:
+        UserError: a data file, or the package that a model is made from, is not there.
+    """
+    names = [b.name for b in cell.settings.eval.benchmarks]
+    catalog.train_file(cell.settings.task, assets_root())
+    catalog.benchmark_files(cell.settings.task, names, assets_root())
+    if catalog.scale(cell.scale).model.name == SMOLLM2 and not assets.has_model(SMOLLM2):
+        gguf_file()
 
 
 def build_inputs(cell: Cell) -> Inputs:
@@ -134,13 +149,20 @@ def platform_environment(cell: Cell) -> dict[str, str]:
     return {**shared, "CEGPPO_RUN": "1"}
 
 
+def mark(attempt: Attempt) -> str:
+    """The name by which all processes of an attempt are found; the same cell elsewhere has other ones."""
+    path = attempt.path.resolve()
+    place = hashlib.sha256(str(path).encode()).hexdigest()[:8]
+    return f"{path.parents[1].name}-{attempt.number}-{place}"
+
+
 def job(cell: Cell, run: RunDir, inputs: Inputs, attempt: Attempt, resume_from: int) -> Job:
     """The job of one attempt."""
     return Job(
         arguments=arguments(cell, run, inputs, resume_from),
         environment={"VERL_FILE_LOGGER_PATH": str(attempt.metrics_file.resolve())},
         log=attempt.log_file,
-        mark=f"{cell.id}-{attempt.number}",
+        mark=mark(attempt),
         directory=attempt.path,
     )
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import fcntl
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -18,6 +20,9 @@ import psutil
 from cegppo_verl.errors import UserError
 from cegppo_verl.launch import processes
 from cegppo_verl.launch.warm.handle import WarmInterpreter
+
+_LIBC = ctypes.CDLL(None)  # loaded here: after a fork there must be no import
+_PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True)
@@ -105,6 +110,11 @@ def _claim(descriptor: int, path: Path) -> None:
     os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
 
 
+def _end_with_runner() -> None:
+    """In the new process: SIGTERM when the runner dies, as a killed runner cannot end the driver itself."""
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
 class LocalExecutor:
     """Runs one job at a time on this machine.
 
@@ -133,6 +143,7 @@ class LocalExecutor:
                 env={**self.environment, **job.environment, processes.MARK: job.mark},
                 # Its own session: Ctrl-C reaches the runner alone, which then ends the attempt in order.
                 start_new_session=True,
+                preexec_fn=_end_with_runner if sys.platform == "linux" else None,
             )
         return Handle(job, process, self.warm.process.pid if warm and self.warm else None)
 

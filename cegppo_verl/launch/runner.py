@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 from cegppo_verl.errors import UserError
 from cegppo_verl.experiment import catalog
 from cegppo_verl.experiment.cell import Cell
-from cegppo_verl.launch import jobs, preflight
+from cegppo_verl.launch import jobs, preflight, processes
 from cegppo_verl.launch.causes import Cause
 from cegppo_verl.launch.follow import Follower, Limits
 from cegppo_verl.launch.local import Handle, LocalExecutor, machine_to_itself
@@ -63,9 +64,11 @@ def check(cells: Sequence[Cell]) -> None:
     """Cheap checks before anything is written.
 
     Raises:
-        UserError: wrong packages, no room in shared memory, another run or another Ray in the way.
+        UserError: wrong packages, missing data, no room in shared memory, another run or Ray in the way.
     """
     preflight.require_locked_versions()
+    for cell in cells:
+        jobs.require_inputs(cell)
     preflight.require_shared_memory()
     preflight.require_no_private_run()
     gpus = max(catalog.scale(c.scale).hardware.gpus for c in cells)
@@ -87,20 +90,27 @@ class GridRunner:
             KeyboardInterrupt: passed on, after the running attempt was ended and recorded.
         """
         state = statuses(self.cells, self.options.results)
-        self.view.begin(self.cells, state)
         open_cells = [c for c in self.cells if state[c.id].state != DONE]
-        if open_cells:
-            check(open_cells)
-            with machine_to_itself():
+        with contextlib.ExitStack() as held:
+            if open_cells:
+                check(open_cells)
+                held.enter_context(machine_to_itself())
+            return self._run_shown(open_cells, state)
+
+    def _run_shown(self, open_cells: Sequence[Cell], state: Mapping[str, Status]) -> bool:
+        self.view.begin(self.cells, state)
+        try:
+            if open_cells:
                 self._run_all(open_cells)
-        final = statuses(self.cells, self.options.results)
-        self.view.end(final)
+        finally:  # an error and Ctrl-C, too, must leave a terminal that works
+            final = statuses(self.cells, self.options.results)
+            self.view.end(final)
         return all(s.state == DONE for s in final.values())
 
     def _run_all(self, cells: Sequence[Cell]) -> None:
         self._warm_up(cells)
         try:
-            inputs = {c.id: jobs.build_inputs(c) for c in cells}
+            inputs = {c.id: _inputs(c) for c in cells}
             for cell in cells:
                 self._run_cell(cell, inputs[cell.id])
         finally:
@@ -117,7 +127,8 @@ class GridRunner:
         key = repr(sorted(environment.items()))
         if key not in self._executors:
             warm = self.options.warm and catalog.scale(cell.scale).platform == "cpu"
-            self.options.results.mkdir(parents=True, exist_ok=True)
+            if warm:
+                self.options.results.mkdir(parents=True, exist_ok=True)
             log = self.options.results / "warm.log" if warm else None
             self._executors[key] = LocalExecutor(environment, log)
         return self._executors[key]
@@ -144,7 +155,7 @@ class GridRunner:
 
     def _attempt(self, cell: Cell, run: RunDir, inputs: jobs.Inputs) -> Cause | None:
         """One attempt, recorded from beginning to end. None when the cell is done."""
-        preflight.require_paths({f"{cell.scale}.input[{i}]": p for i, p in enumerate(inputs.files())})
+        _end_leftovers(run)
         resume_from = progress.resume_point(run, cell_json(cell))
         attempt = run.new_attempt()
         job = jobs.job(cell, run, inputs, attempt, resume_from)
@@ -155,8 +166,12 @@ class GridRunner:
         run.update_manifest(schema=1, cell=cell.id, engine="verl", **provenance.collect())
         attempt.update(number=attempt.number, started=_now(), resumed_from=resume_from)
         self.view.cell_started(cell, attempt.number, resume_from)
-        handle = executor.submit(job)
-        return self._follow(cell, run, attempt, handle)
+        try:
+            return self._follow(cell, run, attempt, executor.submit(job))
+        except BaseException as error:
+            if "outcome" not in attempt.record():  # stopped before there was a process to follow
+                attempt.update(ended=_now(), outcome="interrupted", cause=_reason(error))
+            raise
 
     def _follow(self, cell: Cell, run: RunDir, attempt: Attempt, handle: Handle) -> Cause | None:
         follower = Follower(
@@ -171,9 +186,9 @@ class GridRunner:
         started = time.monotonic()
         try:
             cause = follower.follow()
-        except BaseException:
+        except BaseException as error:
             handle.cancel()
-            _record(attempt, "interrupted", "interrupted by the user", handle, follower, started)
+            _record(attempt, "interrupted", _reason(error), handle, follower, started)
             raise
         _record(
             attempt,
@@ -184,6 +199,27 @@ class GridRunner:
             started,
         )
         return cause
+
+
+def _inputs(cell: Cell) -> jobs.Inputs:
+    """Model and data, present; before any cell has a directory."""
+    inputs = jobs.build_inputs(cell)
+    preflight.require_paths({f"{cell.scale}.input[{i}]": p for i, p in enumerate(inputs.files())})
+    return inputs
+
+
+def _end_leftovers(run: RunDir) -> None:
+    """End what a killed runner left behind: the lock is held here, so it is nobody's, and may still write."""
+    for attempt in run.attempts():
+        if "outcome" not in attempt.record():
+            left = processes.marked(jobs.mark(attempt))
+            processes.end(processes.with_descendants(left), grace=5.0)
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted by the user"
+    return f"the runner failed: {type(error).__name__}: {error}"
 
 
 def _record(

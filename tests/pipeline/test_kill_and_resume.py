@@ -11,7 +11,7 @@ import psutil
 import pytest
 import torch
 
-from cegppo_verl.launch import processes
+from cegppo_verl.launch import jobs, processes
 from cegppo_verl.records import progress
 from cegppo_verl.records.metrics import load_metrics
 from cegppo_verl.records.status import DONE, status_of
@@ -29,7 +29,7 @@ def killed(runs):
     wait_for(lambda: {1, 2} <= progress.trained_steps(run), runner)
     kill_drivers(run)
     first_code = runner.wait(timeout=60)
-    left = processes.marked(f"{run.cell()['id']}-1")
+    left = processes.marked(jobs.mark(run.attempts()[0]))
     between = status_of(run, run.cell())
     second = runs.run(grid)
     return first_code, left, between, second, run
@@ -45,7 +45,7 @@ def wait_for(condition, runner, patience=300):
 
 def kill_drivers(run) -> None:
     """SIGKILL to the driver's stand-in: the warm server then does the same to the driver, its fork."""
-    mark = f"{processes.MARK}={run.cell()['id']}-1"
+    mark = f"{processes.MARK}={jobs.mark(run.attempts()[0])}"
     for process in psutil.process_iter():
         if is_driver(process, mark):
             os.kill(process.pid, signal.SIGKILL)
