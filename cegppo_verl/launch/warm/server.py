@@ -241,6 +241,15 @@ class Server:
 def receive(connection: socket.socket) -> Request:
     """Read one request and its descriptors."""
     head, received, _, _ = socket.recv_fds(connection, 4, 253)
+    try:
+        return Request(**read_fields(connection, head), received=list(received))
+    except BaseException:
+        close_all(list(received))
+        raise
+
+
+def read_fields(connection: socket.socket, head: bytes) -> dict[str, Any]:
+    """The request's body, whose length is in ``head``."""
     (length,) = struct.unpack("!I", head)
     body = b""
     while len(body) < length:
@@ -249,7 +258,7 @@ def receive(connection: socket.socket) -> Request:
             raise OSError("the client went away")
         body += chunk
     fields: dict[str, Any] = json.loads(body.decode("utf-8", "surrogateescape"))
-    return Request(**fields, received=list(received))
+    return fields
 
 
 def die_with_parent() -> None:
