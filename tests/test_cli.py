@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 from cegppo_verl import cli
 from cegppo_verl.errors import UserError
 from cegppo_verl.launch import planning, runner
+from cegppo_verl.launch.environment_checks import machine
 from cegppo_verl.records.rundir import RunDir
 
 ROOT = Path(__file__).parents[1]
@@ -135,6 +136,21 @@ def test_an_error_message_may_hold_brackets(
     assert capfd.readouterr().err == (
         "error: arms[0].params[beta1]: [/] is no [red]name[/red]\n  fix: use [a-z]\n"
     )
+
+
+@pytest.mark.parametrize("place", ["a-file", "a-file/deeper", "read-only/runs"])
+def test_records_that_cannot_be_written(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], place: str
+) -> None:
+    monkeypatch.setattr(runner, "check", lambda cells: None)
+    (folder / "a-file").write_text("")
+    (folder / "read-only").mkdir()
+    if place.startswith("read-only"):
+        monkeypatch.setattr(machine, "write_problem", lambda folder: "Read-only file system")
+    before = files(folder)
+    assert main(monkeypatch, "run", "fake.yaml", "--no-warm", "--results", place) == 2
+    assert "the records cannot be written" in capfd.readouterr().err
+    assert files(folder) == before
 
 
 @pytest.mark.parametrize("resumed", [False, True])

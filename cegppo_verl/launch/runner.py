@@ -15,6 +15,7 @@ from cegppo_verl.experiment import catalog
 from cegppo_verl.experiment.cell import Cell
 from cegppo_verl.launch import jobs, preflight, processes
 from cegppo_verl.launch.causes import Cause
+from cegppo_verl.launch.environment_checks import machine
 from cegppo_verl.launch.follow import Follower, Limits
 from cegppo_verl.launch.local import Handle, LocalExecutor, machine_to_itself
 from cegppo_verl.launch.view import View
@@ -75,6 +76,19 @@ def check(cells: Sequence[Cell]) -> None:
     preflight.require_no_other_ray({"CPU": jobs.LOGICAL_CPUS, "GPU": gpus})
 
 
+def require_writable(results: Path) -> None:
+    """Refuse before anything starts when the records could not be written.
+
+    Raises:
+        UserError: a file is in the way, or the folder is read-only.
+    """
+    existing = next(p for p in (results.absolute(), *results.absolute().parents) if p.exists())
+    problem = "not a folder" if not existing.is_dir() else machine.write_problem(existing)
+    if problem:
+        message, hint = f"the records cannot be written: {problem}", "choose another --results"
+        raise UserError(message, file=existing, hint=hint)
+
+
 class GridRunner:
     """Runs the cells of one grid, one after the other, on this machine."""
 
@@ -94,6 +108,7 @@ class GridRunner:
         with contextlib.ExitStack() as held:
             if open_cells:
                 check(open_cells)
+                require_writable(self.options.results)
                 held.enter_context(machine_to_itself())
             return self._run_shown(open_cells, state)
 
