@@ -119,11 +119,21 @@ def complete_checkpoints(run: RunDir) -> list[int]:
 
     Of checkpoints beyond ``max_actor_ckpt_to_keep`` verl 0.9.1 removes the model and leaves ``data.pt``.
     """
-    try:
-        newest = int((run.checkpoints / "latest_checkpointed_iteration.txt").read_text())
-    except (OSError, ValueError):
-        return []
+    newest = _tracked(run.checkpoints / "latest_checkpointed_iteration.txt")
     folders = [p.parent for p in run.checkpoints.glob("global_step_*/data.pt")]
     names = [f.name for f in folders if all(any(f.glob(f"actor/{part}_*.pt")) for part in ("model", "optim"))]
     steps = [int(n.removeprefix("global_step_")) for n in names if n.removeprefix("global_step_").isdigit()]
     return sorted(s for s in steps if s <= newest)
+
+
+def _tracked(file: Path) -> float:
+    """What the tracker says; 0 when it says nothing sensible.
+
+    verl empties it and then writes the new step: a kill in between leaves an empty file, and every folder is
+    complete. Starting from scratch would throw the run away.
+    """
+    try:
+        text = file.read_text().strip()
+        return int(text) if text else float("inf")
+    except (OSError, ValueError):
+        return 0

@@ -219,13 +219,20 @@ def test_a_half_written_checkpoint_is_ignored(run: RunDir) -> None:
     assert resume_point(run, cell()) == 3
 
 
-@pytest.mark.parametrize("tracker", [None, "", "six", "\xff"])
+@pytest.mark.parametrize("tracker", [None, "six", "\xff"])
 def test_without_a_readable_tracker_no_checkpoint_is_trusted(run: RunDir, tracker: str | None) -> None:
     log(run, range(1, 8))
     save(run, 3, finished=False)
     if tracker is not None:
         (run.checkpoints / "latest_checkpointed_iteration.txt").write_bytes(tracker.encode("latin-1"))
     assert resume_point(run, cell()) == 0
+
+
+def test_a_tracker_that_a_kill_left_empty_discards_nothing(run: RunDir) -> None:
+    log(run, range(1, 8))
+    save(run, 3, 6)
+    (run.checkpoints / "latest_checkpointed_iteration.txt").write_text("")
+    assert resume_point(run, cell()) == 6
 
 
 @pytest.mark.parametrize("lost", ["actor", "actor/model_world_size_1_rank_0.pt", "data.pt"])
