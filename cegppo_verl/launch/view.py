@@ -217,8 +217,10 @@ class LiveView(_Base):
         self._draw()
 
     def cell_ended(self, cell: Cell, status: Status, cause: str | None) -> None:
-        """Redraw at once."""
+        """Redraw at once; why it failed is a line that stays above the table."""
         super().cell_ended(cell, status, cause)
+        if status.state != DONE:
+            self.note(f"{cell.slug}: {status.text()}")
         self._draw()
 
     def note(self, text: str) -> None:
