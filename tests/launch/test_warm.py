@@ -173,8 +173,8 @@ def test_two_forks_draw_different_random_numbers(warm: WarmInterpreter) -> None:
 
 
 def test_numpy_in_the_server_is_seeded_anew_in_each_fork(tmp_path: Path) -> None:
-    with server(tmp_path, "no_such_module", "numpy") as interpreter:
-        program = "import sys; print('numpy' in sys.modules, sys.modules['numpy'].random.random())"
+    with server(tmp_path, "no_such_module", "numpy.random") as interpreter:
+        program = "import sys; print('numpy.random' in sys.modules, sys.modules['numpy.random'].random())"
         drawn = {code(interpreter.executable, program).stdout for _ in range(2)}
     assert len(drawn) == 2
     assert all(text.startswith("True ") for text in drawn)

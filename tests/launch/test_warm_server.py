@@ -109,7 +109,7 @@ def test_a_client_that_goes_away_while_asking_does_not_end_the_server(own: WarmI
             socket.send_fds(half, [sent], [0, 1] if sent else [])
     assert code(own.executable, f"print({IS_WARM})").stdout == "True\n"
     assert own.process.poll() is None
-    assert os.listdir(f"/proc/{own.process.pid}/fd") == held
+    assert within(5, lambda: os.listdir(f"/proc/{own.process.pid}/fd") == held)
 
 
 STOPPED_EARLY = """
