@@ -96,7 +96,7 @@ class Server:
     """Accepts requests, forks, reaps, and reports each fork's end to its client."""
 
     def __init__(self, directory: Path) -> None:
-        self.directory = directory
+        self.directory, self.pid = directory, os.getpid()
         self.stand_in = write_stand_in(directory)
         self.selector = selectors.DefaultSelector()
         self.children: dict[int, socket.socket] = {}
@@ -112,10 +112,9 @@ class Server:
         self.wake_read, self.wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(self.wake_write, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
-        owner = os.getpid()
 
         def stop(number: int, _frame: object) -> None:
-            if os.getpid() == owner:
+            if os.getpid() == self.pid:
                 sys.exit(0)
             signal.signal(number, signal.SIG_DFL)  # a fork that is not released yet: end it, not its siblings
             signal.raise_signal(number)
@@ -218,7 +217,7 @@ class Server:
 
     def release(self) -> None:
         """In a fork: drop the server's descriptors and signal handlers, and die when it dies."""
-        die_with_parent()
+        die_with(self.pid)
         signal.set_wakeup_fd(-1)
         for number in (signal.SIGCHLD, signal.SIGTERM):
             signal.signal(number, signal.SIG_DFL)
@@ -261,9 +260,8 @@ def read_fields(connection: socket.socket, head: bytes) -> dict[str, Any]:
     return fields
 
 
-def die_with_parent() -> None:
-    """SIGKILL for this process when the server is gone, however it went: nobody else could find its forks."""
-    parent = os.getppid()
+def die_with(parent: int) -> None:
+    """SIGKILL for this process when its parent is gone, however it went: nobody else could find its forks."""
     LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(1)
