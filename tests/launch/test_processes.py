@@ -99,7 +99,8 @@ def test_one_that_is_gone_already_is_no_error(started: Started) -> None:
 
 def test_memory_is_in_bytes_and_shared_pages_are_shared(started: Started) -> None:
     process, _ = started(
-        "x = bytearray(64 * 2**20); x[::4096] = b'1' * len(x[::4096]); print(1, flush=True); import time; time.sleep(60)"
+        "import time; x = bytearray(64 * 2**20); x[::4096] = b'1' * len(x[::4096]);"
+        "print(1, flush=True); time.sleep(60)"
     )
     one = processes.proportional_memory([psutil.Process(process.pid)])
     assert 64 * 2**20 < one < 200 * 2**20
