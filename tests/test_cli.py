@@ -366,6 +366,11 @@ PROBLEMS: dict[str, tuple[Callable[[pytest.MonkeyPatch, Path], None], list[str]]
 }
 
 
+def never(*_: object) -> None:
+    """In the place of everything that would start a process of verl's."""
+    raise AssertionError("this must not be started")
+
+
 @pytest.fixture
 def ready(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A machine on which every check passes, and nothing can be started."""
@@ -377,6 +382,7 @@ def ready(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(ray_state, "ray_address", lambda: (None, ""))
     monkeypatch.setattr(local, "_claim", lambda descriptor, path: None)
     monkeypatch.setattr(jobs, "build_inputs", lambda cell: jobs.Inputs("hub/model", (), ()))
+    monkeypatch.setattr(local.LocalExecutor, "submit", never)
     monkeypatch.setattr(cli, "STOPPING", ())  # the test run keeps its own way to be stopped
     return folder
 

@@ -17,6 +17,7 @@ import pytest
 from launch import fake_trainer
 from launch.fake_trainer import Behaviour, Misdeeds, grid_text, make_cells
 
+import cegppo_verl
 from cegppo_verl.errors import UserError
 from cegppo_verl.experiment.cell import Cell
 from cegppo_verl.launch import jobs, processes, runner
@@ -416,14 +417,14 @@ class Outer:
         grid.write_text(grid_text())
         arguments = [str(grid), "--results", str(bench.results), *options]
         spec = {"arguments": arguments, "pace": pace, "misdeeds": misdeeds}
-        path = str(Path(fake_trainer.__file__).parents[1])
+        package = str(Path(cegppo_verl.__file__).parents[1])  # the same code as in this process
         self.bench = bench
         self.process = subprocess.Popen(
             [sys.executable, fake_trainer.__file__, "run", json.dumps(spec)],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env={**os.environ, "PYTHONPATH": path, "COLUMNS": "200"},
+            env={**os.environ, "PYTHONPATH": package, "COLUMNS": "200"},
         )
 
     def until(self, condition: Callable[[], bool], patience: float = 30.0) -> None:
