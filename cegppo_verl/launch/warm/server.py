@@ -235,6 +235,8 @@ class Server:
                 os.kill(pid, signal.SIGKILL)
         for name in ("socket", "python"):
             (self.directory / name).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # not empty: not ours alone
+            self.directory.rmdir()  # a killed runner cannot
 
 
 def receive(connection: socket.socket) -> Request:
