@@ -13,7 +13,6 @@ import contextlib
 import ctypes
 import gc
 import importlib
-import json
 import os
 import random
 import selectors
@@ -23,12 +22,11 @@ import socket
 import struct
 import sys
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from cegppo_verl.launch.warm import become
 from cegppo_verl.launch.warm.client import FIRST_JOB
+from cegppo_verl.launch.warm.request import Request, close_all, receive
 
 CLIENT = Path(__file__).with_name("client.py")
 LIBC = ctypes.CDLL(None)
@@ -42,18 +40,6 @@ SINGLE_THREADED = {
     "MKL_NUM_THREADS": "1",
     "JE_ARROW_MALLOC_CONF": "background_thread:false",
 }
-
-
-@dataclass
-class Request:
-    """What a client asks for, with the descriptors it passed."""
-
-    arguments: list[str]
-    environment: dict[str, str]
-    directory: str
-    umask: int
-    descriptors: list[int]
-    received: list[int] = field(default_factory=list)
 
 
 def write_stand_in(directory: Path) -> Path:
@@ -239,41 +225,11 @@ class Server:
             self.directory.rmdir()  # a killed runner cannot
 
 
-def receive(connection: socket.socket) -> Request:
-    """Read one request and its descriptors."""
-    head, received, _, _ = socket.recv_fds(connection, 4, 253)
-    try:
-        return Request(**read_fields(connection, head), received=list(received))
-    except BaseException:
-        close_all(list(received))
-        raise
-
-
-def read_fields(connection: socket.socket, head: bytes) -> dict[str, Any]:
-    """The request's body, whose length is in ``head``."""
-    (length,) = struct.unpack("!I", head)
-    body = b""
-    while len(body) < length:
-        chunk = connection.recv(length - len(body))
-        if not chunk:
-            raise OSError("the client went away")
-        body += chunk
-    fields: dict[str, Any] = json.loads(body.decode("utf-8", "surrogateescape"))
-    return fields
-
-
 def die_with(parent: int) -> None:
     """SIGKILL for this process when its parent is gone, however it went: nobody else could find its forks."""
     LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(1)
-
-
-def close_all(descriptors: list[int]) -> None:
-    """Close descriptors, ignoring those already closed."""
-    for number in descriptors:
-        with contextlib.suppress(OSError):
-            os.close(number)
 
 
 def main() -> None:
