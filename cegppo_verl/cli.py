@@ -159,11 +159,15 @@ app.add_typer(bench, name="bench")
 
 
 @bench.command()
-def loss() -> None:
+def loss(
+    batch: Annotated[int, typer.Option(min=1, help="Sequences.")] = 64,
+    length: Annotated[int, typer.Option(min=1, help="Tokens per sequence.")] = 16_384,
+    repeats: Annotated[int, typer.Option(min=1, help="Rounds; each runs every side once.")] = 15,
+) -> None:
     """CE-GPPO's loss against verl's vanilla and the equation written literally, on one CPU core."""
     from cegppo_verl.bench import loss as measured
 
-    measured.main()
+    measured.bench_loss(batch, length, repeats)
 
 
 @bench.command()

@@ -478,3 +478,15 @@ def test_an_error_without_the_training_stack(folder: Path) -> None:
     done = blocked(folder, "plan", "fake.yaml", "--scale", "toy-sx", "--no-check")
     assert (done.returncode, done.stdout) == (2, "")
     assert "did you mean 'toy-" in done.stderr
+
+
+def test_bench_loss_hands_its_options_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    from typer.testing import CliRunner
+
+    from cegppo_verl import cli
+    from cegppo_verl.bench import loss
+
+    calls: list[tuple[int, int, int]] = []
+    monkeypatch.setattr(loss, "bench_loss", lambda *arguments: calls.append(arguments))
+    done = CliRunner().invoke(cli.app, ["bench", "loss", "--batch", "2", "--length", "8", "--repeats", "1"])
+    assert (done.exit_code, calls) == (0, [(2, 8, 1)])
