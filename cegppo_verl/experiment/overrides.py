@@ -1,6 +1,6 @@
 """A cell as the list of Hydra overrides for ``python -m verl.trainer.main_ppo`` (verl 0.9.1).
 
-Nothing that can change the numbers is left to verl's defaults. Ray's options and the environment belong to
+What the papers state is never left to verl's defaults. Ray's options and the environment belong to
 the launcher, which appends the former.
 """
 
@@ -31,7 +31,7 @@ class RunPaths:
         train_files: parquet files of the training set.
         val_files: one parquet file per benchmark, in the order of the settings.
         reward_file: Python file with ``compute_score``.
-        checkpoints: verl writes ``global_step_<n>`` folders here and resumes from the newest.
+        checkpoints: verl writes ``global_step_<n>`` folders here; the launcher says which to resume from.
         validation_dir: verl writes ``<step>.jsonl`` here, one line per evaluated sample.
         sampler_file: Python file with ``FastReplayBuffer``; used on the CPU only.
     """
@@ -217,5 +217,4 @@ def _trainer(cell: Cell, scale: Scale, paths: RunPaths) -> Group:
         "trainer.save_freq": settings.checkpoint.every,
         "trainer.max_actor_ckpt_to_keep": settings.checkpoint.keep,
         "trainer.default_local_dir": str(paths.checkpoints),
-        "trainer.resume_mode": "auto",
     }

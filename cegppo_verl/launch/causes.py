@@ -29,12 +29,12 @@ _PATTERNS: tuple[tuple[str, str, bool], ...] = (
     (r"is not registered inside Ray workers", "the policy loss is not registered inside Ray workers", False),
     (r"the verl plugin failed to load: (.*)", "the verl plugin failed to load: {0}", False),
     (r"No space left on device", "no space left on the disk or in /dev/shm", False),
-    (r"OutOfMemoryError|out of memory|MemoryError|Cannot allocate memory", "out of memory", True),
     (
         r"Workers \(tasks / actors\) killed due to memory pressure",
         "out of memory (Ray's memory monitor)",
         True,
     ),
+    (r"OutOfMemoryError|out of memory|MemoryError|Cannot allocate memory", "out of memory", True),
     (
         r"(Could not override '.*'|Key '.*' is not in struct)",
         "verl's configuration refuses an override: {0}",

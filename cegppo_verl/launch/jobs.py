@@ -81,16 +81,24 @@ def _texts(files: Iterable[Path]) -> tuple[str, ...]:
 
 
 def expected_inputs(cell: Cell) -> Inputs:
-    """Names of the inputs without building anything, for ``--dry-run`` and validation."""
-    root = assets_root()
+    """Where the inputs are or will be, without building anything: for ``--dry-run`` and validation.
+
+    Real benchmark files are named as the user provides them; a run groups them into a table of its own first.
+    """
     name = catalog.scale(cell.scale).model.name
     model = str(assets.model_place(name)) if name in MODELS else name
     task = catalog.task(cell.settings.task)
-    train = str(root / (task.train_file or f"data/{task.name}-train.parquet"))
-    sources = task.benchmarks
-    names = [b.name for b in cell.settings.eval.benchmarks]
-    val = tuple(str(root / (sources[n].file or f"data/{n}.parquet")) for n in names)
-    return Inputs(model, (train,), val)
+    if task.train_file is not None:
+        files = [task.train_file, *(task.benchmarks[b.name].file for b in cell.settings.eval.benchmarks)]
+        train, *val = (str(assets_root() / str(file)) for file in files)
+        return Inputs(model, (train,), tuple(val))
+    prompts = cell.settings.train_prompts or 0
+    benchmarks = cell.settings.eval.benchmarks
+    sizes = {b.name: catalog.problem_count(task.name, b) for b in benchmarks}
+    val_places = [assets.data_place(task.name, split, n, DATA_SEED) for split, n in sizes.items()]
+    return Inputs(
+        model, (str(assets.data_place(task.name, "train", prompts, DATA_SEED)),), _texts(val_places)
+    )
 
 
 def run_paths(run: RunDir, inputs: Inputs) -> RunPaths:
@@ -172,7 +180,8 @@ def portable(text: str, run: RunDir) -> str:
     folders = {"$RUN": run.path.resolve(), "$CEGPPO_ASSETS": assets_root().resolve(), "$PACKAGE": PACKAGE}
     for name, folder in folders.items():
         text = text.replace(str(folder), name)
-    return "# $RUN: this run's directory; $PACKAGE: the folder of cegppo_verl\n" + text
+    head = "# A record, not a script. $RUN: this run's directory; $PACKAGE: the folder of cegppo_verl.\n"
+    return head + text
 
 
 def command_text(cell: Cell, arguments_: list[str], environment_: dict[str, str]) -> str:

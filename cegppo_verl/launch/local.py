@@ -88,7 +88,7 @@ def machine_to_itself() -> Iterator[None]:
     Raises:
         UserError: another local runner is at work here.
     """
-    path = Path(tempfile.gettempdir()) / "cegppo-local-run.lock"
+    path = Path(tempfile.gettempdir()) / f"cegppo-local-run-{os.getuid()}.lock"
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     try:
         _claim(descriptor, path)

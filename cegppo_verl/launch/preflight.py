@@ -168,5 +168,5 @@ def require_no_private_run() -> None:
         raise UserError(
             "another run with its own Ray is going on here (it listens on the weight-transfer socket)",
             file=alive[0],
-            hint="wait for it, stop it, or run both on one cluster (`ray start --head`)",
+            hint="wait for it, or stop it",
         )

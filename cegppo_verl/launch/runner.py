@@ -8,7 +8,6 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from cegppo_verl.errors import UserError
 from cegppo_verl.experiment import catalog
@@ -100,7 +99,7 @@ class GridRunner:
         """Run everything that is not done; true when all cells are done at the end.
 
         Raises:
-            UserError: something the user must mend; nothing was started.
+            UserError: something the user must mend; no attempt was started.
             KeyboardInterrupt: passed on, after the running attempt was ended and recorded.
         """
         state = statuses(self.cells, self.options.results)
@@ -178,8 +177,10 @@ class GridRunner:
         environment = {**jobs.platform_environment(cell), **job.environment}
         text = jobs.command_text(cell, job.arguments, environment)
         atomic.write_text(attempt.path / "command.txt", jobs.portable(text, run) + "\n")
-        run.update_manifest(schema=1, cell=cell.id, engine="verl", **provenance.collect())
-        attempt.update(number=attempt.number, started=_now(), resumed_from=resume_from)
+        origin = provenance.collect()
+        run.update_manifest(schema=1, cell=cell.id, engine="verl", **origin)
+        # Kept with the attempt, too: the manifest tells of the newest one only.
+        attempt.update(number=attempt.number, started=_now(), resumed_from=resume_from, provenance=origin)
         self.view.cell_started(cell, attempt.number, resume_from)
         try:
             return self._follow(cell, run, attempt, executor.submit(job))
@@ -255,14 +256,14 @@ def _now() -> str:
 
 
 def dry_run(cells: Sequence[Cell], results: Path) -> list[str]:
-    """The exact commands that ``run`` would execute, as text; builds and writes nothing."""
-    texts = []
-    for cell in cells:
-        run = run_dir(cell, results)
-        resume_from = progress.resume_point(run, cell_json(cell))
-        arguments: list[Any] = jobs.arguments(cell, run, jobs.expected_inputs(cell), resume_from)
-        texts.append(jobs.command_text(cell, arguments, jobs.platform_environment(cell)))
-    return texts
+    """The exact commands of the next attempts, as text; builds and writes nothing."""
+    return [_dry_command(cell, run_dir(cell, results)) for cell in cells]
+
+
+def _dry_command(cell: Cell, run: RunDir) -> str:
+    resume_from = progress.resume_point(run, cell_json(cell))
+    job = jobs.job(cell, run, jobs.expected_inputs(cell), run.next_attempt(), resume_from)
+    return jobs.command_text(cell, job.arguments, {**jobs.platform_environment(cell), **job.environment})
 
 
 __all__ = ["GridRunner", "Options", "UserError", "dry_run", "run_dir", "statuses"]

@@ -16,8 +16,9 @@ from cegppo_verl.errors import UserError
 from cegppo_verl.experiment import catalog
 from cegppo_verl.experiment.cell import Cell, slug
 from cegppo_verl.experiment.hydra_text import override
+from cegppo_verl.experiment.identity import ENGINE_VERSION, GRADER_VERSION
 from cegppo_verl.experiment.settings import Settings
-from cegppo_verl.launch import jobs
+from cegppo_verl.launch import jobs, preflight
 from cegppo_verl.launch.causes import cause_of
 from cegppo_verl.launch.local import LocalExecutor, machine_to_itself
 from cegppo_verl.records import provenance
@@ -88,6 +89,8 @@ def _cell(request: Request, scale: catalog.Scale, data: Path) -> Cell:
     }
     settings = Settings.model_validate({**catalog.preset(scale.preset).settings, **changes})
     content = {
+        "grader": GRADER_VERSION,
+        "engine": ENGINE_VERSION,
         "scale": scale.identity(),
         "data": data.parent.name,
         "settings": settings.model_dump(mode="json"),
@@ -125,6 +128,8 @@ def _run(cell: Cell, run: RunDir, scale: catalog.Scale, data: Path, console: Con
     with run.lock() as held:
         if not held:
             raise UserError("another process is at this pass", file=run.path, hint="wait for it")
+        preflight.require_locked_versions()
+        preflight.require_shared_memory()
         with machine_to_itself():
             _attempt(cell, run, inputs, console)
 

@@ -125,11 +125,15 @@ class RunDir:
         )
         return [Attempt(number, folder / f"{number:03d}") for number in numbers]
 
-    def new_attempt(self) -> Attempt:
-        """Claim the next attempt number. Call it with the lock held."""
+    def next_attempt(self) -> Attempt:
+        """The attempt that :meth:`new_attempt` would claim; makes nothing."""
         known = self.attempts()
         number = known[-1].number + 1 if known else 1
-        attempt = Attempt(number, self.path / "attempts" / f"{number:03d}")
+        return Attempt(number, self.path / "attempts" / f"{number:03d}")
+
+    def new_attempt(self) -> Attempt:
+        """Claim the next attempt number. Call it with the lock held."""
+        attempt = self.next_attempt()
         attempt.path.mkdir(parents=True)
         return attempt
 

@@ -65,6 +65,9 @@ def load_samples(run_dir: Path, *, cell_id: str = "", seed: int = 0) -> Samples:
     """Read a run directory's samples; keeps the result in samples.parquet. No samples give an empty frame."""
     sources = read_sources({str(step): path for step, path in validation_files(run_dir).items()})
     frame, notes = load_or_build(run_dir / "samples.parquet", sources, partial(_build, cell_id, seed))
+    # The table may have been built for a caller that named neither.
+    frame["cell"] = pd.Categorical([cell_id] * len(frame))
+    frame["seed"] = seed
     return Samples(frame, tuple(notes))
 
 

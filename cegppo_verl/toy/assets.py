@@ -83,14 +83,28 @@ def ensure_data(task: str, split: str, *, n: int | None = None, seed: int = 0, r
     if split.endswith((".jsonl", ".parquet")):
         path = Path(split)
         return benchmark_from_file(path, path.stem, n=n, report=report)
-    half = _half(task, split)
     if n is None:
         raise UserError(f"'{task}' is generated: say how many problems", hint="pass n")
-    maker, version = TASKS[task]
-    name = task if half == "train" else split
-    recipe = {"task": task, "version": version, "half": half, "n": n, "seed": seed, "format": FORMAT}
+    name, recipe = _generated(task, split, n, seed)
+    maker, half = TASKS[task][0], recipe["half"]
     rows = maker(half, name, n, seed) if not is_complete(place("data", name, recipe)) else []
     return _ensure_table(name, recipe, rows, report)
+
+
+def data_place(task: str, split: str, n: int, seed: int = 0) -> Path:
+    """The file that :func:`ensure_data` makes or has made of generated problems; builds nothing.
+
+    Raises:
+        UserError: unknown task or split.
+    """
+    return place("data", *_generated(task, split, n, seed)) / TABLE
+
+
+def _generated(task: str, split: str, n: int, seed: int) -> tuple[str, dict[str, Any]]:
+    """Name and recipe of a generated table."""
+    half = _half(task, split)
+    recipe = {"task": task, "version": TASKS[task][1], "half": half, "n": n, "seed": seed, "format": FORMAT}
+    return (task if half == "train" else split), recipe
 
 
 def _half(task: str, split: str) -> str:

@@ -23,7 +23,7 @@ from cegppo_verl.verl_plugin import diagnostics
 from cegppo_verl.verl_plugin.diagnostics import Anatomy
 
 PolicyLoss = Callable[..., tuple[Tensor, dict[str, Any]]]
-_OURS = "_cegppo_verl"  # marks functions of this package, so that registering twice is no clash
+OURS = "_cegppo_verl"  # marks functions of this package, so that registering twice is no clash
 
 
 class Clip(NamedTuple):
@@ -45,7 +45,7 @@ def register() -> None:
     for name in LOSSES:
         _refuse_clash(name, registry.get(name))
     vanilla = registry.get("vanilla")
-    if not getattr(vanilla, _OURS, False):
+    if not getattr(vanilla, OURS, False):
         _refuse_clash("vanilla", None if vanilla is core_algos.compute_policy_loss_vanilla else vanilla)
     diagnostics.keep_sums()
     for name, loss in LOSSES.items():
@@ -180,12 +180,12 @@ def anatomy_of(
 
 
 def _mark(function: PolicyLoss) -> PolicyLoss:
-    setattr(function, _OURS, True)
+    setattr(function, OURS, True)
     return function
 
 
 def _refuse_clash(name: str, taken: Any) -> None:
-    if taken is None or getattr(taken, _OURS, False):
+    if taken is None or getattr(taken, OURS, False):
         return
     owner = f"{getattr(taken, '__module__', '?')}.{getattr(taken, '__qualname__', taken)}"
     raise UserError(

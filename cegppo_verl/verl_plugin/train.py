@@ -28,12 +28,17 @@ def loss_in_this_process(name: str) -> str:
     """Module and name of the function that verl will call for ``name`` here.
 
     Raises:
-        ValueError: verl knows no such loss in this process.
+        ValueError: verl knows no such loss in this process, or only its own, unwrapped.
     """
     import verl  # noqa: F401 - runs the plugins
     from verl.trainer.ppo.core_algos import get_policy_loss_fn
 
+    from cegppo_verl.verl_plugin import policy_loss
+
     function = get_policy_loss_fn(name)
+    # verl's own losses are there without us, too; wrapped by us they carry the mark and log the anatomy.
+    if not getattr(function, policy_loss.OURS, False):
+        raise ValueError(f"'{name}' is verl's bare function here: the plugin did not wrap it")
     return f"{function.__module__}.{function.__qualname__}"
 
 
@@ -45,7 +50,7 @@ def prove_loss(name: str) -> None:
     """
     try:
         place = ray.get(ray.remote(num_cpus=0)(loss_in_this_process).remote(name), timeout=300)
-    except Exception as error:
+    except ValueError as error:  # Ray raises what the task raised; its own errors may pass and go through
         print(
             f"cegppo: the policy loss '{name}' is not registered inside Ray workers: {error}", file=sys.stderr
         )

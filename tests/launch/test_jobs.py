@@ -72,7 +72,6 @@ def test_a_resume_names_its_checkpoint(cell: Cell, tmp_path: Path) -> None:
 @pytest.mark.parametrize("resume", [0, 2])
 def test_every_key_is_told_once(cell: Cell, tmp_path: Path, resume: int) -> None:
     told = jobs.arguments(cell, RunDir(tmp_path), INPUTS, resume)[2:]
-    told.remove("trainer.resume_mode=auto")  # the only one that is told again, later, which wins
     keys = [argument.partition("=")[0].lstrip("+") for argument in told]
     assert len(keys) == len(set(keys))
 
@@ -179,3 +178,16 @@ def test_a_job_gets_its_environment_folder_log_and_mark(tmp_path: Path) -> None:
     assert handle.process.wait(20) == 0
     executor.close()
     assert (tmp_path / "log.txt").read_text() == f"before\nall job mark-1 {tmp_path}\n"
+
+
+def test_what_a_dry_run_names_is_what_a_run_uses(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from cegppo_verl.experiment.expand import expand
+    from cegppo_verl.experiment.grid import load_grid
+    from cegppo_verl.toy import assets
+
+    monkeypatch.setenv("CEGPPO_ASSETS", str(tmp_path / "assets"))
+    monkeypatch.setattr(assets, "ensure_model", assets.model_place)
+    cell = expand(load_grid(Path(__file__).parents[2] / "ablations" / "smoke.yaml"))[0]
+    named = jobs.expected_inputs(cell)
+    assert not (tmp_path / "assets").exists()
+    assert named == jobs.build_inputs(cell)

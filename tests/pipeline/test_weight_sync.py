@@ -32,6 +32,7 @@ def test_rollouts_follow_an_update(runs, log_of):
     moved = steps[0].data["actor/ppo_kl"]  # mean log(π_old/π) at the second of the step's two updates
     assert moved > 0.02, "the update did not move the policy, so the comparison proves nothing"
     assert max(differences(run)) < TOLERANCE
+    assert steps[1].data["rollout_corr/log_ppl_abs_diff"] < TOLERANCE  # log-probs, mean per sequence
 
 
 def test_without_the_cure_rollouts_do_not_follow(runs):

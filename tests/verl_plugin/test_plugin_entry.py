@@ -68,3 +68,16 @@ def test_verl_finds_platform_and_loss_through_its_own_entry_point():
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "cegppo_verl.verl_plugin.policy_loss"
+
+
+@pytest.mark.parametrize("name", ["vanilla", "cegppo"])
+def test_only_a_loss_of_ours_counts_as_proven(monkeypatch, name):
+    """verl's bare vanilla is there without the plugin, so its presence proves nothing."""
+    from verl.trainer.ppo import core_algos
+
+    from cegppo_verl.verl_plugin import train
+
+    assert train.loss_in_this_process(name)
+    monkeypatch.setitem(core_algos.POLICY_LOSS_REGISTRY, name, lambda *_: None)
+    with pytest.raises(ValueError, match="did not wrap it"):
+        train.loss_in_this_process(name)

@@ -43,9 +43,7 @@ def ray_sessions(_: Context) -> list[Finding]:
     if len(stale) <= SESSIONS_TOLERATED:
         return [Finding("ok", "Ray sessions", f"{len(stale)} old")]
     message = f"{len(stale)} old ones in {session_root()}"
-    return [
-        Finding("warn", "Ray sessions", message, f"remove the old ones: rm -r {session_root()}/session_*")
-    ]
+    return [Finding("warn", "Ray sessions", message, "remove them: rm -r " + " ".join(map(str, stale[:8])))]
 
 
 def weight_sockets(_: Context) -> list[Finding]:

@@ -83,18 +83,23 @@ def end_as(code: int) -> None:
     os._exit(code if code >= 0 else 128 - code)
 
 
+def request_fork(address: str, arguments: list[str]) -> tuple[socket.socket, int | None]:
+    """The connection and the fork's pid; no pid when the server is not there or refuses."""
+    connection = socket.socket(socket.AF_UNIX)
+    try:
+        connection.connect(address)
+        return connection, ask(connection, arguments)
+    except OSError:
+        return connection, None
+
+
 def main() -> None:
     """Entry point: ``client.py REAL_PYTHON SOCKET ARGS...``."""
     real_python, address, arguments = sys.argv[1], sys.argv[2], sys.argv[3:]
     if is_warmable(arguments):
-        try:
-            connection = socket.socket(socket.AF_UNIX)
-            connection.connect(address)
-            pid = ask(connection, arguments)
-            if pid:
-                end_as(wait(connection, pid))
-        except OSError:
-            pass  # no server: fall through to the real interpreter
+        connection, pid = request_fork(address, arguments)
+        if pid:
+            end_as(wait(connection, pid))
     os.execv(real_python, [real_python, *arguments])
 
 

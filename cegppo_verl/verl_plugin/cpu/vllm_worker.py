@@ -12,7 +12,7 @@ Two things go wrong without it:
 * verl's receiver hands out views of a shared-memory segment and then closes it; Python refuses to close a
   segment that tensors still look into. We load clones.
 
-``tests/pipeline/test_weight_sync.py`` proves it: log-probs of vLLM and trainer agree after an update.
+``tests/pipeline/test_weight_sync.py`` proves it: vLLM and trainer agree after an update.
 """
 
 from __future__ import annotations
@@ -54,7 +54,9 @@ class CpuWorkerExtension(vLLMColocateWorkerExtension):
 def _install() -> None:
     transfer.BucketedWeightReceiver = CloningReceiver
     # The only purpose of this switch is the test that shows the failure it cures.
-    if os.environ.get("CEGPPO_TEST_KEEP_PACKED_WEIGHTS") != "1":
+    if os.environ.get("CEGPPO_TEST_KEEP_PACKED_WEIGHTS") == "1":
+        print("cegppo: WARNING: vLLM keeps packed weights, updates will not reach it (a test's switch)")
+    else:
         vllm_layers.dispatch_cpu_unquantized_gemm = keep_plain_weights
 
 
