@@ -21,10 +21,11 @@ help: ## show this list
 setup: ## make .venv hold the lock file and this package
 	@bash requirements/setup.sh
 
-demo: setup ## train GRPO, DAPO and CE-GPPO on a toy task and write a report
+# Into local/, because the same cells are in results/ already: made by us, they would count as done.
+demo: setup ## train GRPO, DAPO and CE-GPPO on a toy task and write local/reports/demo/report.html
 	@$(BIN)/cegppo doctor --quick
-	@$(BIN)/cegppo run ablations/demo.yaml
-	@$(BIN)/cegppo report ablations/demo.yaml
+	@$(BIN)/cegppo run ablations/demo.yaml --results local/runs
+	@$(BIN)/cegppo report ablations/demo.yaml --results local/runs --out local/reports
 
 test: lint typecheck ## everything: style, types, tests, and the real verl + vLLM pipeline (cheap first)
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
@@ -39,8 +40,9 @@ lint: setup ## ruff: style and formatting
 typecheck: setup ## mypy
 	@$(BIN)/mypy
 
-report: setup ## rebuild the demo report from the recorded runs
+report: setup ## rebuild the committed reports from the committed records
 	@$(BIN)/cegppo report ablations/demo.yaml
+	@$(BIN)/cegppo report ablations/smollm2.yaml
 
 lock: ## resolve requirements/*.lock again (UPGRADE=1: newest versions that fit)
 	@test -x .venv-lock/bin/uv || { python3 -m venv .venv-lock && .venv-lock/bin/pip install -q uv==$(UV_VERSION); }
