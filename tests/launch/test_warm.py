@@ -201,3 +201,10 @@ def test_spawned_processes_start_warm_through_the_stand_in(warm: WarmInterpreter
     done = call(warm.executable, str(tmp_path / "ray" / "pool.py"))
     assert done.stdout == f"[0, 1, 4, 9] True False\n{warm.executable}\n", done.stderr
     assert done.stderr == ""
+
+
+def test_a_signal_that_the_stand_in_ignores_is_ignored_by_the_program(warm):
+    """As with a background job of a shell, whose SIGINT is ignored."""
+    code = "import multiprocessing, signal; print(signal.getsignal(signal.SIGINT) is signal.SIG_IGN)"
+    words = ["sh", "-c", 'trap "" INT; exec "$0" -c "$1"', str(warm.executable), code]
+    assert subprocess.run(words, capture_output=True, text=True, timeout=60).stdout == "True\n"

@@ -23,6 +23,7 @@ class Wanted(Protocol):
     directory: str
     umask: int
     descriptors: list[int]
+    ignored: list[int]
     received: list[int]
 
 
@@ -32,6 +33,8 @@ def run(request: Wanted, stand_in: Path) -> None:
     os.environ.clear()
     os.environ.update(request.environment)
     os.umask(request.umask)
+    for number in request.ignored:  # inherited: a background job of a shell has SIGINT ignored
+        signal.signal(number, signal.SIG_IGN)
     os.chdir(request.directory)
     adopt_stand_in(stand_in)
     reseed_and_set_threads()

@@ -43,6 +43,11 @@ def open_descriptors() -> list[int]:
     return sorted(kept)[:MAX_DESCRIPTORS]
 
 
+def ignored_signals() -> list[int]:
+    """Signals that this process was started to ignore; the fork ignores them, too."""
+    return [int(number) for number in FORWARDED if signal.getsignal(number) == signal.SIG_IGN]
+
+
 def ask(connection: socket.socket, arguments: list[str]) -> int | None:
     """Send the request and return the fork's pid, or None when the server refuses."""
     descriptors = open_descriptors()
@@ -54,6 +59,7 @@ def ask(connection: socket.socket, arguments: list[str]) -> int | None:
         "directory": os.getcwd(),
         "umask": umask,
         "descriptors": descriptors,
+        "ignored": ignored_signals(),
     }
     body = json.dumps(request).encode("utf-8", "surrogateescape")
     socket.send_fds(connection, [struct.pack("!I", len(body))], descriptors)
@@ -69,7 +75,7 @@ def wait(connection: socket.socket, pid: int) -> int:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, number)
 
-    for number in FORWARDED:
+    for number in set(FORWARDED) - set(ignored_signals()):
         signal.signal(number, forward)
     status = connection.recv(8)
     return struct.unpack("!q", status)[0] if len(status) == 8 else -signal.SIGKILL

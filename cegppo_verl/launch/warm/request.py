@@ -20,6 +20,7 @@ class Request:
     directory: str
     umask: int
     descriptors: list[int]
+    ignored: list[int] = field(default_factory=list)
     received: list[int] = field(default_factory=list)
 
 
