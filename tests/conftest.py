@@ -14,8 +14,8 @@ pytest_plugins = ["pytester"]
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-# A background job starts with SIGINT ignored, one under nohup with SIGHUP, and so would every process that a test
-# starts. A signal that is handled here is back at its default in them.
+# A background job starts with SIGINT ignored, one under nohup with SIGHUP, and so would every process that
+# a test starts. A signal that is handled here is back at its default in them.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
     signal.signal(signal.SIGHUP, lambda *_: None)
