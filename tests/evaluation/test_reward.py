@@ -54,7 +54,7 @@ def test_extracted_can_always_be_dumped(compute_score):
 
 
 def test_strings_survive_verls_reward_manager_and_validation_metrics(compute_score):
-    metrics = pytest.importorskip("verl.trainer.ppo.metric_utils")
+    from verl.trainer.ppo import metric_utils as metrics
 
     async def gathered():
         loop = asyncio.get_running_loop()
