@@ -5,13 +5,11 @@ import math
 from dataclasses import replace
 
 import pytest
+import torch
 
-torch = pytest.importorskip("torch")
-pytest.importorskip("transformers")
-
-from cegppo_verl.toy import build, pick, sft  # noqa: E402 - only where torch is
-from cegppo_verl.toy import model as toy_model  # noqa: E402
-from cegppo_verl.toy.recipes import HEAD_DIM, TOY  # noqa: E402
+from cegppo_verl.toy import build, pick, sft
+from cegppo_verl.toy import model as toy_model
+from cegppo_verl.toy.recipes import HEAD_DIM, TOY
 
 QUICK = replace(TOY["toy-xs"], steps=3, batch=16)
 
