@@ -24,58 +24,80 @@ overflow or silence them; β (1 − ε)/sg(δ)·δ computed literally gives NaN 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
+from cegppo_verl.losses import parameters, regions
+from cegppo_verl.losses.loss import Loss
+from cegppo_verl.losses.parameters import param
 
-from cegppo_verl.losses import checks, regions
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from cegppo_verl.losses.tokens import Tokens
+
+SOURCE = "arXiv 2509.20712 §5"
+# Ours: the paper stays within [0, 1], the lint warns above 1; more than 10 is a percentage.
+BETA_MAX = 10.0
+WHY_BETA = "β scales the gradient kept outside the interval: 0 is PPO-clip, 1 is GPPO"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Params:
-    """Hyper-parameters of CE-GPPO, checked on construction.
+class Params(parameters.Parameters):
+    """Hyper-parameters of CE-GPPO.
 
-    Args:
-        beta1: weight kept in neg_below, in [0, ∞). No default: the paper's best value differs by scale
-            (.5 at 1.5B, .75 at 7B) and the released code has four. The paper explores [0, 1]; above 1
-            a clipped token pulls harder than one at the bound, which is allowed and left to the user.
-        beta2: weight kept in pos_above, in [0, ∞). No default. The paper's choice is 1.
-        epsilon_low: lower clip bound, in [0, 1). Paper: .2.
-        epsilon_high: upper clip bound, in [0, ∞). Paper: .2.
-        dual_clip: None (off, as in the paper), or c > 1: tokens with Â < 0 and δ > c get zero gradient,
-            as in the released code (c = 10). Their value is w·Â = 0; that code logs the constant c·Â.
-
-    Raises:
-        ValueError: a parameter outside its range, naming it.
+    β1 and β2 have no default: the paper's best β1 differs by scale (.5 at 1.5B, .75 at 7B) and the released
+    code has four. The dual clip is off, as in the paper; the released scripts use c = 10, and there such a
+    token's value is the constant c·Â, here w·Â = 0 (the gradient is 0 in both).
     """
 
-    beta1: float
-    beta2: float
-    epsilon_low: float = 0.2
-    epsilon_high: float = 0.2
-    dual_clip: float | None = None
+    beta1: float = param(
+        "β1",
+        "share of the edge gradient kept for tokens clipped below (Â<0)",
+        high=BETA_MAX,
+        example=0.5,
+        source="none: .5 at 1.5B, .75 at 7B (arXiv 2509.20712 §5)",
+        why=lambda _: WHY_BETA,
+    )
+    beta2: float = param(
+        "β2",
+        "share of the edge gradient kept for tokens clipped above (Â>0)",
+        high=BETA_MAX,
+        example=1.0,
+        source="none: 1 in the paper's main runs (arXiv 2509.20712 §5)",
+        why=lambda _: WHY_BETA,
+    )
+    epsilon_low: float = parameters.epsilon_low(0.2, SOURCE)
+    epsilon_high: float = parameters.epsilon_high(0.2, SOURCE)
+    dual_clip: float | None = parameters.dual_clip(None, "off in Eq. 8; the released scripts use 10")
 
-    def __post_init__(self) -> None:
-        checks.in_range("beta1", self.beta1, 0.0)
-        checks.in_range("beta2", self.beta2, 0.0)
-        checks.in_range("epsilon_low", self.epsilon_low, 0.0, 1.0)
-        checks.in_range("epsilon_high", self.epsilon_high, 0.0)
-        checks.dual_clip(self.dual_clip)
 
-
-def weight(ratio: Tensor, advantages: Tensor, params: Params) -> Tensor:
+def weight(tokens: Tokens, params: Params) -> Tensor:
     """Gradient weight w(δ, Â) of CE-GPPO, the derivative of Eq. 8 (see the module's text).
 
     Args:
-        ratio: δ, finite, detached; any shape. advantages: Â, same shape.
+        tokens: rows of the batch; δ is ``tokens.ratio``, Â ``tokens.advantages``.
 
     Returns:
-        w, same shape and dtype as ``ratio``.
+        w, shape and dtype of ``tokens.ratio``.
     """
+    ratio, advantages = tokens.ratio, tokens.advantages
     kept_low = ratio.new_full((), params.beta1 * (1.0 - params.epsilon_low))
     kept_high = ratio.new_full((), params.beta2 * (1.0 + params.epsilon_high))
-    w = torch.lerp(ratio, kept_low, regions.neg_below(ratio, advantages, params.epsilon_low))
+    w = ratio.lerp(kept_low, regions.neg_below(ratio, advantages, params.epsilon_low))
     w.lerp_(kept_high, regions.pos_above(ratio, advantages, params.epsilon_high))
     if params.dual_clip is not None:
         w.mul_(1.0 - regions.dual_clipped(ratio, advantages, params.dual_clip))
     return w
+
+
+LOSS = Loss(
+    params=Params,
+    weight=weight,
+    title="CE-GPPO",
+    summary="PPO-clip that keeps β1 and β2 of the edge gradient of tokens clipped below and above",
+    paper="arXiv 2509.20712",
+    equation="Eq. 8",
+    positive="δ ≤ 1+ε_high: δ; else β2(1+ε_high)",
+    negative="δ ≥ 1−ε_low: δ; else β1(1−ε_low)",
+    departures="Dual clip (released scripts: c = 10) is an option, off by default as in the paper.",
+)

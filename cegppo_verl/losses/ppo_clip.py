@@ -1,4 +1,4 @@
-"""PPO-clip as a gradient weight: the reference for tests, and the weight behind verl's ``vanilla``.
+"""PPO-clip: what GRPO and DAPO's clip-higher train with. verl's own ``vanilla`` runs; this describes it.
 
     ℓ = min(δ·Â, clip(δ, 1 − ε_low, 1 + ε_high)·Â)                 (arXiv 1707.06347, Eq. 7)
     with dual clip, Â < 0:  ℓ = max(that, c·Â)                     (arXiv 1912.09729, Eq. 5)
@@ -6,42 +6,67 @@
     w = 0   in neg_below and pos_above, and with dual clip where Â < 0 and δ > c
     w = δ   elsewhere
 
-Here the value of ℓ is not w·Â where w is 0, so ``value`` states it. Training with GRPO and DAPO runs
-verl's own ``vanilla``; nothing here replaces it.
+Here the value of ℓ is not w·Â where w is 0, so ``value`` states it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
+from cegppo_verl.losses import parameters, regions
+from cegppo_verl.losses.loss import Interval, Loss
+from cegppo_verl.losses.parameters import param
 
-from cegppo_verl.losses import checks, regions
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from cegppo_verl.losses.tokens import Tokens
+
+# verl 0.9.1, core_algos.compute_policy_loss_vanilla: clip_ratio_c defaults to 3.0 and cannot be switched off.
+VERL_DUAL_CLIP = "verl 0.9.1, clip_ratio_c"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Params:
-    """Clip bounds ε_low and ε_high in [0, ∞); dual_clip None (off) or c > 1 (verl: 3).
+class Params(parameters.Parameters):
+    """Hyper-parameters of clip-higher. ``dual_clip`` is verl's and cannot be switched off; 1e9 disarms it."""
 
-    ε_low ≥ 1 leaves the lower side open. verl allows it, so a wrapped ``vanilla`` must too.
-
-    Raises:
-        ValueError: a parameter outside its range, naming it.
-    """
-
-    epsilon_low: float = 0.2
-    epsilon_high: float = 0.2
-    dual_clip: float | None = None
-
-    def __post_init__(self) -> None:
-        checks.in_range("epsilon_low", self.epsilon_low, 0.0)
-        checks.in_range("epsilon_high", self.epsilon_high, 0.0)
-        checks.dual_clip(self.dual_clip)
+    epsilon_low: float = parameters.epsilon_low(0.2, "arXiv 2503.14476 §3.1")
+    epsilon_high: float = parameters.epsilon_high(0.28, "arXiv 2503.14476 §3.1")
+    dual_clip: float = parameters.dual_clip(3.0, VERL_DUAL_CLIP, nullable=False)
 
 
-def weight(ratio: Tensor, advantages: Tensor, params: Params) -> Tensor:
-    """Gradient weight w(δ, Â) of PPO-clip; shapes as in ``cegppo.weight``."""
+@dataclass(frozen=True, kw_only=True)
+class SymmetricParams(parameters.Parameters):
+    """Hyper-parameters of PPO-clip with one ε for both sides."""
+
+    epsilon: float = param(
+        "ε",
+        "distance of both clip edges from 1",
+        default=0.2,
+        source="arXiv 1707.06347",
+        low=parameters.EPSILON_LOWEST,
+        high=0.999,
+        unit=parameters.DISTANCE,
+        why=parameters.why_epsilon,
+    )
+    dual_clip: float = parameters.dual_clip(3.0, VERL_DUAL_CLIP, nullable=False)
+
+    @property
+    def epsilon_low(self) -> float:
+        """The lower distance."""
+        return self.epsilon
+
+    @property
+    def epsilon_high(self) -> float:
+        """The upper distance."""
+        return self.epsilon
+
+
+def weight(tokens: Tokens, params: Any) -> Tensor:
+    """Gradient weight w(δ, Â) of PPO-clip; reads epsilon_low, epsilon_high and dual_clip (None: off)."""
+    ratio, advantages = tokens.ratio, tokens.advantages
     w = ratio * (1.0 - regions.neg_below(ratio, advantages, params.epsilon_low))
     w.mul_(1.0 - regions.pos_above(ratio, advantages, params.epsilon_high))
     if params.dual_clip is not None:
@@ -49,11 +74,67 @@ def weight(ratio: Tensor, advantages: Tensor, params: Params) -> Tensor:
     return w
 
 
-def value(ratio: Tensor, advantages: Tensor, params: Params) -> Tensor:
-    """Surrogate ℓ (to be maximised) of PPO-clip, per token; shapes as in ``weight``."""
+def value(tokens: Tokens, params: Any) -> Tensor:
+    """Surrogate ℓ (to be maximised) of PPO-clip, per token."""
+    ratio, advantages = tokens.ratio, tokens.advantages
     clipped = ratio.clamp(1.0 - params.epsilon_low, 1.0 + params.epsilon_high)
-    surrogate = torch.minimum(ratio * advantages, clipped * advantages)
+    surrogate = (ratio * advantages).minimum(clipped * advantages)
     if params.dual_clip is None:
         return surrogate
-    floor = torch.maximum(surrogate, params.dual_clip * advantages)
-    return torch.where(advantages < 0, floor, surrogate)
+    floor = surrogate.maximum(params.dual_clip * advantages)
+    return floor.where(advantages < 0, surrogate)
+
+
+def interval(params: Any) -> Interval:
+    """The clip interval, with the dual clip."""
+    return Interval(params.epsilon_low, params.epsilon_high, params.dual_clip)
+
+
+def _grpo_settings(params: SymmetricParams) -> Mapping[str, object]:
+    return _settings(params.epsilon, params.epsilon, params.dual_clip)
+
+
+def _dapo_settings(params: Params) -> Mapping[str, object]:
+    return _settings(params.epsilon_low, params.epsilon_high, params.dual_clip)
+
+
+def _settings(low: float, high: float, dual_clip: float) -> Mapping[str, object]:
+    return {
+        "clip_ratio": low,
+        "clip_ratio_low": low,
+        "clip_ratio_high": high,
+        "clip_ratio_c": dual_clip,
+    }
+
+
+GRPO = Loss(
+    params=SymmetricParams,
+    weight=weight,
+    value=value,
+    title="GRPO (PPO-clip)",
+    summary="PPO-clip with a symmetric interval and group-relative advantages (verl's vanilla, dual clip 3)",
+    paper="arXiv 2402.03300",
+    equation="Eq. 3 (clip: arXiv 1707.06347, Eq. 7; dual clip: arXiv 1912.09729, Eq. 5)",
+    positive="δ ≤ 1+ε: δ; else 0",
+    negative="1−ε ≤ δ ≤ c: δ; else 0",
+    departures="No KL term (as in CE-GPPO's baseline); verl's dual clip of 3 is always on.",
+    interval=interval,
+    runs="vanilla",
+    verl=_grpo_settings,
+)
+
+DAPO = Loss(
+    params=Params,
+    weight=weight,
+    value=value,
+    title="DAPO (clip-higher)",
+    summary="clip-higher only: PPO-clip with a wider upper side (verl's vanilla), without DAPO's other parts",
+    paper="arXiv 2503.14476",
+    equation="Eq. 10",
+    positive="δ ≤ 1+ε_high: δ; else 0",
+    negative="1−ε_low ≤ δ ≤ c: δ; else 0",
+    departures="No dynamic sampling and no overlong shaping, as in CE-GPPO's baseline of that name.",
+    interval=interval,
+    runs="vanilla",
+    verl=_dapo_settings,
+)

@@ -20,58 +20,68 @@ boolean comparisons and masked fills are 6–8 times slower on a CPU than the sa
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Bound = "float | Tensor"  # a number, or one per token (DCPO)
 
 NAMES = ("neg_below", "pos_above", "neg_above", "pos_below", "inside")
 
 
-def below(ratio: Tensor, epsilon_low: float) -> Tensor:
+def _indicator(comparison: str, left: Tensor, right: Bound) -> Tensor:
+    import torch  # here: whoever only reads a loss's parameters needs no torch
+
+    return getattr(torch, comparison)(left, right, out=torch.empty_like(left))
+
+
+def below(ratio: Tensor, epsilon_low: Bound) -> Tensor:
     """Indicator of δ < 1 − ε_low."""
-    return torch.lt(ratio, 1.0 - epsilon_low, out=torch.empty_like(ratio))
+    return _indicator("lt", ratio, 1.0 - epsilon_low)
 
 
-def above(ratio: Tensor, epsilon_high: float) -> Tensor:
+def above(ratio: Tensor, epsilon_high: Bound) -> Tensor:
     """Indicator of δ > 1 + ε_high."""
-    return torch.gt(ratio, 1.0 + epsilon_high, out=torch.empty_like(ratio))
+    return _indicator("gt", ratio, 1.0 + epsilon_high)
 
 
 def negative(advantages: Tensor) -> Tensor:
     """Indicator of Â < 0."""
-    return torch.lt(advantages, 0.0, out=torch.empty_like(advantages))
+    return _indicator("lt", advantages, 0.0)
 
 
 def positive(advantages: Tensor) -> Tensor:
     """Indicator of Â > 0."""
-    return torch.gt(advantages, 0.0, out=torch.empty_like(advantages))
+    return _indicator("gt", advantages, 0.0)
 
 
-def neg_below(ratio: Tensor, advantages: Tensor, epsilon_low: float) -> Tensor:
+def neg_below(ratio: Tensor, advantages: Tensor, epsilon_low: Bound) -> Tensor:
     """Indicator of Â < 0 and δ < 1 − ε_low."""
     return below(ratio, epsilon_low).mul_(negative(advantages))
 
 
-def pos_above(ratio: Tensor, advantages: Tensor, epsilon_high: float) -> Tensor:
+def pos_above(ratio: Tensor, advantages: Tensor, epsilon_high: Bound) -> Tensor:
     """Indicator of Â > 0 and δ > 1 + ε_high."""
     return above(ratio, epsilon_high).mul_(positive(advantages))
 
 
-def neg_above(ratio: Tensor, advantages: Tensor, epsilon_high: float) -> Tensor:
+def neg_above(ratio: Tensor, advantages: Tensor, epsilon_high: Bound) -> Tensor:
     """Indicator of Â < 0 and δ > 1 + ε_high."""
     return above(ratio, epsilon_high).mul_(negative(advantages))
 
 
-def pos_below(ratio: Tensor, advantages: Tensor, epsilon_low: float) -> Tensor:
+def pos_below(ratio: Tensor, advantages: Tensor, epsilon_low: Bound) -> Tensor:
     """Indicator of Â > 0 and δ < 1 − ε_low."""
     return below(ratio, epsilon_low).mul_(positive(advantages))
 
 
-def dual_clipped(ratio: Tensor, advantages: Tensor, dual_clip: float) -> Tensor:
+def dual_clipped(ratio: Tensor, advantages: Tensor, dual_clip: Bound) -> Tensor:
     """Indicator of Â < 0 and δ > c, the tokens that dual clip drops (arXiv 1912.09729, Eq. 5)."""
-    return torch.gt(ratio, dual_clip, out=torch.empty_like(ratio)).mul_(negative(advantages))
+    return _indicator("gt", ratio, dual_clip).mul_(negative(advantages))
 
 
-def inside(ratio: Tensor, epsilon_low: float, epsilon_high: float) -> Tensor:
+def inside(ratio: Tensor, epsilon_low: Bound, epsilon_high: Bound) -> Tensor:
     """Indicator of 1 − ε_low ≤ δ ≤ 1 + ε_high."""
-    lower = torch.ge(ratio, 1.0 - epsilon_low, out=torch.empty_like(ratio))
-    return lower.mul_(torch.le(ratio, 1.0 + epsilon_high, out=torch.empty_like(ratio)))
+    lower = _indicator("ge", ratio, 1.0 - epsilon_low)
+    return lower.mul_(_indicator("le", ratio, 1.0 + epsilon_high))

@@ -1,29 +1,15 @@
-"""The losses of this project, by name. To add one: its file, its line here, its row in the tests.
+"""The losses by name. To add one: its file, its line here, its row in tests/losses/rows.py.
 
-Losses that verl has (GRPO and DAPO are its ``vanilla``) are not listed: verl's own code runs for them.
+Nothing here imports torch; the files of the losses name its types for the type checker only.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
-
-from torch import Tensor
-
-from cegppo_verl.losses import cegppo
-
-
-class Loss(NamedTuple):
-    """A loss as its gradient weight: ``params(**hyper)`` and ``weight(ratio, advantages, params)``."""
-
-    params: type[Any]
-    weight: Callable[[Tensor, Tensor, Any], Tensor]
-
-    def bound(self, params: Any) -> Callable[[Tensor, Tensor], Tensor]:
-        """w(ratio, advantages) with these parameters."""
-        return lambda ratio, advantages: self.weight(ratio, advantages, params)
-
+from cegppo_verl.losses import cegppo, ppo_clip
+from cegppo_verl.losses.loss import Loss
 
 LOSSES: dict[str, Loss] = {
-    "cegppo": Loss(cegppo.Params, cegppo.weight),
+    "grpo": ppo_clip.GRPO,
+    "dapo": ppo_clip.DAPO,
+    "cegppo": cegppo.LOSS,
 }

@@ -10,49 +10,33 @@ memory is the gradient itself plus one block. Precision is float32 at least, wha
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
-Weight = Callable[[Tensor, Tensor], Tensor]
-"""w(ratio, advantages) → same shape: a loss's weight function with its parameters bound."""
+from cegppo_verl.losses.tokens import MAX_LOG_RATIO, Tokens
 
-MAX_LOG_RATIO = 20.0
-"""log δ is clamped to ±20 (as verl does) before δ is formed, so δ lies in [2e-9, 4.9e8].
-
-It matters only where w = δ: beyond e^20 on the pessimistic branch the weight stays at e^20 instead of
-overflowing, and below e^-20 it is 2e-9 instead of less. The clamp is not differentiated through: the
-gradient does not vanish beyond it (in verl's ``vanilla`` it does). Weights that CE-GPPO preserves are
-constants and are untouched by it."""
+Weight = Callable[[Tokens], Tensor]
+"""w(tokens) → (rows, response_length): a loss's weight function with its parameters bound."""
 
 BLOCK_TOKENS = 32_768  # 128 KiB per fp32 tensor: about eight live ones fit a core's second-level cache
 ACCELERATOR_BLOCK_TOKENS = 2**24  # one pass; and counts held in fp32 stay exact
 
 
-class Block(NamedTuple):
-    """Some rows of the batch, detached, in at least float32; all tensors (rows, response_length).
-
-    Masked tokens have log_ratio 0, ratio 1 and product 0; their advantages are as given.
-    """
-
-    rows: slice
-    padding: Tensor
-    log_ratio: Tensor
-    ratio: Tensor
-    advantages: Tensor
-    product: Tensor | None
-    """w·Â, or None where no weight was given."""
-
-
 def blocks(
-    old_log_prob: Tensor, log_prob: Tensor, advantages: Tensor, mask: Tensor, weight: Weight | None
-) -> Iterator[Block]:
+    old_log_prob: Tensor,
+    log_prob: Tensor,
+    advantages: Tensor,
+    mask: Tensor,
+    entropy: Tensor | None = None,
+    old_entropy: Tensor | None = None,
+) -> Iterator[Tokens]:
     """Walk over a batch block by block, without a graph.
 
     Args:
         old_log_prob, log_prob, advantages, mask: (batch, response_length); mask 1 or True = counts.
-        weight: the weight function, or None when only ratios are wanted.
+        entropy, old_entropy: the same shape, nats, for losses that need them.
 
     Raises:
         ValueError: the shapes differ, or are not two-dimensional.
@@ -63,12 +47,21 @@ def blocks(
         padding = mask[rows].bool().logical_not()
         log_ratio = log_prob[rows].detach().to(dtype) - old_log_prob[rows].detach().to(dtype)
         log_ratio.clamp_(-MAX_LOG_RATIO, MAX_LOG_RATIO).masked_fill_(padding, 0.0)
-        ratio = log_ratio.exp()
-        advantage = advantages[rows].detach().to(dtype)
-        product = (
-            None if weight is None else weight(ratio, advantage).mul_(advantage).masked_fill_(padding, 0.0)
+        yield Tokens(
+            rows,
+            padding,
+            log_ratio,
+            log_ratio.exp(),
+            advantages[rows].detach().to(dtype),
+            old_log_prob[rows],
+            None if entropy is None else entropy[rows],
+            None if old_entropy is None else old_entropy[rows],
         )
-        yield Block(rows, padding, log_ratio, ratio, advantage, product)
+
+
+def product(tokens: Tokens, weight: Weight) -> Tensor:
+    """w·Â per token, exactly 0 at padding."""
+    return weight(tokens).mul_(tokens.advantages).masked_fill_(tokens.padding, 0.0)
 
 
 def row_losses(
@@ -80,7 +73,9 @@ def row_losses(
     *,
     value: Weight | None = None,
     scale: Tensor | None = None,
-    observe: Callable[[Block], None] | None = None,
+    entropy: Tensor | None = None,
+    old_entropy: Tensor | None = None,
+    observe: Callable[[Tokens, Tensor], None] | None = None,
 ) -> Tensor:
     """Per-sequence loss −Σ_t ℓ·mask·scale, whose gradient with respect to log_prob is −w·Â·mask·scale.
 
@@ -89,10 +84,11 @@ def row_losses(
 
     Args:
         old_log_prob, log_prob, advantages, mask: (batch, response_length), log-probabilities in nats.
-        weight: w(ratio, advantages), same shape. It owns what it returns (it is multiplied in place).
-        value: ℓ(ratio, advantages) where a method's value is not w·Â; None: ℓ = w·Â.
+        weight: w(tokens), same shape. It owns what it returns (it is multiplied in place).
+        value: ℓ(tokens) where a method's value is not w·Â; None: ℓ = w·Â.
         scale: detached per-token factor, e.g. rollout-correction weights, (batch, response_length).
-        observe: called with every block, e.g. to count regions while it is in cache.
+        entropy, old_entropy: (batch, response_length), for losses that need them.
+        observe: called with every block and its w·Â, e.g. to count regions while it is in cache.
 
     Returns:
         (batch,) losses, float32 or float64.
@@ -105,13 +101,13 @@ def row_losses(
     )
     surrogate = gradient.new_zeros(log_prob.shape[:1])
     with torch.no_grad():
-        for block in blocks(old_log_prob, log_prob, advantages, mask, weight):
-            assert block.product is not None
+        for tokens in blocks(old_log_prob, log_prob, advantages, mask, entropy, old_entropy):
+            weighted = product(tokens, weight)
             if observe is not None:
-                observe(block)
-            gradient[block.rows] = _scaled(block.product, scale, block)
-            per_token = gradient[block.rows] if value is None else _valued(value, scale, block)
-            surrogate[block.rows] = per_token.sum(-1)
+                observe(tokens, weighted)
+            gradient[tokens.rows] = _scaled(weighted, scale, tokens)
+            per_token = gradient[tokens.rows] if value is None else _valued(value, scale, tokens)
+            surrogate[tokens.rows] = per_token.sum(-1)
     return _GivenGradient.apply(log_prob, gradient, surrogate)
 
 
@@ -131,14 +127,14 @@ class _GivenGradient(torch.autograd.Function):
         return (gradient * -coefficients[:, None]).to(ctx.dtype), None, None
 
 
-def _scaled(per_token: Tensor, scale: Tensor | None, block: Block) -> Tensor:
+def _scaled(per_token: Tensor, scale: Tensor | None, tokens: Tokens) -> Tensor:
     if scale is None:
         return per_token
-    return (per_token * scale[block.rows].detach()).masked_fill_(block.padding, 0.0)
+    return (per_token * scale[tokens.rows].detach()).masked_fill_(tokens.padding, 0.0)
 
 
-def _valued(value: Weight, scale: Tensor | None, block: Block) -> Tensor:
-    return _scaled(value(block.ratio, block.advantages).masked_fill(block.padding, 0.0), scale, block)
+def _valued(value: Weight, scale: Tensor | None, tokens: Tokens) -> Tensor:
+    return _scaled(value(tokens).masked_fill(tokens.padding, 0.0), scale, tokens)
 
 
 def _check_shapes(*tensors: Tensor) -> None:
