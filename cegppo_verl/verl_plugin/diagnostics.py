@@ -34,7 +34,8 @@ from torch import Tensor
 from verl.utils.metric import AggregationType, Metric
 
 from cegppo_verl.losses import regions
-from cegppo_verl.losses.weighted import Block
+from cegppo_verl.losses.loss import Interval
+from cegppo_verl.losses.tokens import Tokens
 
 PREFIX = "actor/anatomy/"
 _COUNTS = (*regions.NAMES, "dual_clipped", "log_ratio", "weight_abs", "weight_abs_outside")
@@ -44,39 +45,52 @@ class Anatomy:
     """Accumulates counts block by block on the tensors' device; one transfer to the host at the end.
 
     Args:
-        epsilon_low, epsilon_high: the clip interval [1 − ε_low, 1 + ε_high].
-        dual_clip: c of the dual clip, or None when it is off (nothing is dual-clipped then).
+        interval: the clip interval to count by. At level "sequence" a token lies where its response's
+            length-normalised ratio exp(mean log δ) lies.
     """
 
-    def __init__(self, epsilon_low: float, epsilon_high: float, dual_clip: float | None = None) -> None:
-        self.epsilon_low, self.epsilon_high, self.dual_clip = epsilon_low, epsilon_high, dual_clip
+    def __init__(self, interval: Interval) -> None:
+        self.interval = interval
         self._rows: list[Tensor] = []
         self._weighted = True
         self._places = 0
 
-    def add(self, block: Block) -> None:
-        """Count one block (tensors of shape (rows, response_length))."""
-        ratio, advantages = block.ratio, block.advantages
-        by_region = (
-            regions.neg_below(ratio, advantages, self.epsilon_low).sum(),
-            regions.pos_above(ratio, advantages, self.epsilon_high).sum(),
-            regions.neg_above(ratio, advantages, self.epsilon_high).sum(),
-            regions.pos_below(ratio, advantages, self.epsilon_low).sum(),
-        )
-        within = regions.inside(ratio, self.epsilon_low, self.epsilon_high)
-        self._places += ratio.numel()
-        self._rows.append(torch.stack([*by_region, within.sum(), *self._sums(block, within)]))
+    @torch.no_grad()
+    def observe(self, tokens: Tokens, product: Tensor | None) -> None:
+        """Count one block, tensors (rows, response_length).
 
-    def _sums(self, block: Block, within: Tensor) -> tuple[Tensor, ...]:
-        zero = block.ratio.new_zeros(())
-        clipped = zero
-        if self.dual_clip is not None:
-            clipped = regions.dual_clipped(block.ratio, block.advantages, self.dual_clip).sum()
-        log_ratio = block.log_ratio.sum()
-        if block.product is None:
+        Args:
+            product: w·Â, exactly 0 at padding; None where the weight is unknown.
+        """
+        ratio, advantages, interval = self._ratio(tokens), tokens.advantages, self.interval
+        by_region = (
+            regions.neg_below(ratio, advantages, interval.epsilon_low).sum(),
+            regions.pos_above(ratio, advantages, interval.epsilon_high).sum(),
+            regions.neg_above(ratio, advantages, interval.epsilon_high).sum(),
+            regions.pos_below(ratio, advantages, interval.epsilon_low).sum(),
+        )
+        within = regions.inside(ratio, interval.epsilon_low, interval.epsilon_high)
+        self._places += ratio.numel()
+        sums = self._sums(ratio, tokens, product, within)
+        self._rows.append(torch.stack([*by_region, within.sum(), *sums]))
+
+    def _ratio(self, tokens: Tokens) -> Tensor:
+        """The ratio that the interval bounds, 1 at padding."""
+        if self.interval.level == "token":
+            return tokens.ratio
+        return tokens.mean_log_ratio.exp().expand_as(tokens.ratio).masked_fill(tokens.padding, 1.0)
+
+    def _sums(
+        self, ratio: Tensor, tokens: Tokens, product: Tensor | None, within: Tensor
+    ) -> tuple[Tensor, ...]:
+        clipped = zero = ratio.new_zeros(())
+        if self.interval.dual_clip is not None:
+            clipped = regions.dual_clipped(ratio, tokens.advantages, self.interval.dual_clip).sum()
+        log_ratio = tokens.log_ratio.sum()
+        if product is None:
             self._weighted = False
             return clipped, log_ratio, zero, zero
-        size = block.product.abs()
+        size = product.abs()
         outside = torch.addcmul(size, size, within, value=-1.0)  # exactly 0 within, no cancellation
         return clipped, log_ratio, size.sum(), outside.sum()
 
