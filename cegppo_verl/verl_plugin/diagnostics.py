@@ -1,16 +1,8 @@
-"""The anatomy of an update: how many tokens lie in which region, and how much gradient weight they carry.
+"""The counts of an update as verl metrics which keep their meaning through verl's aggregation.
 
-Every policy loss that this plugin registers or wraps returns the same *counts*, never fractions:
-
-    actor/anatomy/tokens               tokens in the loss (response mask)
-    actor/anatomy/<region>             tokens per region of losses/regions.py (neg_below, pos_above,
-                                       neg_above, pos_below, inside)
-    actor/anatomy/weight_abs           Σ |w·Â| over the tokens, w before rollout-correction weights
-    actor/anatomy/weight_abs_outside   the part of it outside the interval [1 − ε_low, 1 + ε_high]
-    actor/anatomy/updates              micro-batches: 1 per call of the loss
-
-tokens − Σ regions = tokens with Â = 0 outside the interval (groups of zero variance). The two sums are
-absent, not 0, for a verl loss whose weight function is unknown here.
+What is counted: verl_plugin/anatomy.py. The names are ``actor/anatomy/<count>``; the prefix ``actor/`` is
+there because verl's trainer would add it anyway. No name contains "max" or "min", which verl would take for
+a rule.
 
 What a reader gets. verl 0.9.1 combines a metric in three steps: over data-parallel ranks by mean and over
 the micro-batches of a mini-batch by the metric's own rule (``Metric.aggregate_dp``), then over mini-batches
@@ -22,111 +14,50 @@ would be biased under dynamic batch sizes.
 
 verl forces MEAN on whatever a loss returns (``Metric.from_dict``) and raises on a metric that already has
 another rule; :func:`keep_sums` turns that error into "keep it". Nothing that worked before changes.
-The prefix ``actor/`` is there because verl's trainer would add it anyway.
+
+No waiting for an accelerator inside the loss: ``Metric`` calls ``.item()`` when a tensor is put into it, so
+the tensors go into :class:`Deferred` metrics instead, whose numbers come over together, in one transfer, when
+verl first looks at one. That is when it gathers the metrics, after the micro-batches have been queued.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 from verl.utils.metric import AggregationType, Metric
 
-from cegppo_verl.losses import regions
-from cegppo_verl.losses.loss import Interval
-from cegppo_verl.losses.tokens import Tokens
+from cegppo_verl.verl_plugin.anatomy import Anatomy
+
+__all__ = ["Anatomy", "Deferred", "as_metrics", "clip_metrics", "keep_sums"]
 
 PREFIX = "actor/anatomy/"
-_COUNTS = (*regions.NAMES, "dual_clipped", "log_ratio", "weight_abs", "weight_abs_outside")
+Totals = Mapping[str, float | Tensor]
 
 
-class Anatomy:
-    """Accumulates counts block by block on the tensors' device; one transfer to the host at the end.
-
-    Args:
-        interval: the clip interval to count by. At level "sequence" a token lies where its response's
-            length-normalised ratio exp(mean log δ) lies.
-    """
-
-    def __init__(self, interval: Interval) -> None:
-        self.interval = interval
-        self._rows: list[Tensor] = []
-        self._weighted = True
-        self._places = 0
-
-    @torch.no_grad()
-    def observe(self, tokens: Tokens, product: Tensor | None) -> None:
-        """Count one block, tensors (rows, response_length).
-
-        Args:
-            product: w·Â, exactly 0 at padding; None where the weight is unknown.
-        """
-        ratio, advantages, interval = self._ratio(tokens), tokens.advantages, self.interval
-        by_region = (
-            regions.neg_below(ratio, advantages, interval.epsilon_low).sum(),
-            regions.pos_above(ratio, advantages, interval.epsilon_high).sum(),
-            regions.neg_above(ratio, advantages, interval.epsilon_high).sum(),
-            regions.pos_below(ratio, advantages, interval.epsilon_low).sum(),
-        )
-        within = regions.inside(ratio, interval.epsilon_low, interval.epsilon_high)
-        self._places += ratio.numel()
-        sums = self._sums(ratio, tokens, product, within)
-        self._rows.append(torch.stack([*by_region, within.sum(), *sums]))
-
-    def _ratio(self, tokens: Tokens) -> Tensor:
-        """The ratio that the interval bounds, 1 at padding."""
-        if self.interval.level == "token":
-            return tokens.ratio
-        return tokens.mean_log_ratio.exp().expand_as(tokens.ratio).masked_fill(tokens.padding, 1.0)
-
-    def _sums(
-        self, ratio: Tensor, tokens: Tokens, product: Tensor | None, within: Tensor
-    ) -> tuple[Tensor, ...]:
-        clipped = zero = ratio.new_zeros(())
-        if self.interval.dual_clip is not None:
-            clipped = regions.dual_clipped(ratio, tokens.advantages, self.interval.dual_clip).sum()
-        log_ratio = tokens.log_ratio.sum()
-        if product is None:
-            self._weighted = False
-            return clipped, log_ratio, zero, zero
-        size = product.abs()
-        outside = torch.addcmul(size, size, within, value=-1.0)  # exactly 0 within, no cancellation
-        return clipped, log_ratio, size.sum(), outside.sum()
-
-    def read(self, tokens: Tensor) -> dict[str, float]:
-        """The totals as Python numbers, and with them the only synchronisation with the device.
-
-        Args:
-            tokens: 0-dimensional, the number of unmasked tokens.
-        """
-        rows = self._rows or [tokens.new_zeros(len(_COUNTS))]
-        sums = torch.stack(rows).double().sum(0)
-        *counts, n = torch.cat([sums, tokens.detach().double().reshape(1)]).tolist()
-        totals = dict(zip(_COUNTS, counts, strict=True)) | {"tokens": n, "updates": 1.0}
-        totals["inside"] -= self._places - n  # masked tokens have ratio 1, hence were counted as inside
-        known = self._weighted
-        return {key: total for key, total in totals.items() if known or not key.startswith("weight_abs")}
+def as_metrics(totals: Totals) -> dict[str, Metric]:
+    """The counts of :meth:`Anatomy.read` as verl metrics which are summed over micro-batches."""
+    return _metrics(AggregationType.SUM, {PREFIX + name: total for name, total in totals.items()})
 
 
-def as_metrics(totals: dict[str, float]) -> dict[str, Metric]:
-    """The public counts of :meth:`Anatomy.read` as verl metrics which are summed over micro-batches."""
-    public = (*regions.NAMES, "tokens", "weight_abs", "weight_abs_outside", "updates")
-    return {PREFIX + k: Metric(AggregationType.SUM, totals[k]) for k in public if k in totals}
-
-
-def clip_metrics(totals: dict[str, float]) -> dict[str, float]:
+def clip_metrics(totals: Totals) -> dict[str, Any]:
     """verl's own three metrics of ``vanilla``, from the counts: same names, same definitions.
 
     pg_clipfrac: share of tokens in neg_below or pos_above. pg_clipfrac_lower: share that the dual clip
     drops. ppo_kl: mean of −log δ in nats, log δ clamped to ±20.
     """
-    tokens = max(totals["tokens"], 1.0)
-    return {
+    tokens = totals["tokens"]
+    tokens = tokens.clamp(min=1.0) if isinstance(tokens, Tensor) else max(tokens, 1.0)
+    fractions = {
         "actor/pg_clipfrac": (totals["neg_below"] + totals["pos_above"]) / tokens,
-        "actor/ppo_kl": -totals["log_ratio"] / tokens,
-        "actor/pg_clipfrac_lower": totals["dual_clipped"] / tokens,
+        "actor/ppo_kl": totals["k1"] / tokens,
+        "actor/pg_clipfrac_lower": totals.get("dual_clipped", 0.0) / tokens,
     }
+    if not any(isinstance(value, Tensor) for value in fractions.values()):
+        return fractions
+    return _metrics(AggregationType.MEAN, fractions)  # verl's rule for them
 
 
 def keep_sums() -> None:
@@ -141,3 +72,45 @@ def keep_sums() -> None:
 
     Metric.from_dict = classmethod(from_dict)
     Metric._cegppo_keeps_sums = True
+
+
+class Deferred(Metric):
+    """A metric of one value that is still on an accelerator; it becomes an ordinary one when pickled."""
+
+    def __init__(self, aggregation: AggregationType, transfer: Transfer, place: int) -> None:
+        self.aggregation = aggregation
+        self._transfer, self._place = transfer, place
+        self._values: list[float] | None = None
+
+    @property
+    def values(self) -> list[float]:
+        """The value as verl keeps it; the first look at one of them fetches all."""
+        if self._values is None:
+            self._values = [self._transfer.numbers()[self._place]]
+        return self._values
+
+    def __reduce__(self) -> tuple[type[Metric], tuple[AggregationType, list[float]]]:
+        return Metric, (self.aggregation, self.values)
+
+
+class Transfer:
+    """Values on an accelerator, (n,), brought to the host once."""
+
+    def __init__(self, values: Tensor) -> None:
+        self._values: Tensor | None = values
+        self._numbers: list[float] = []
+
+    def numbers(self) -> list[float]:
+        """The values; the first call waits for the device."""
+        if self._values is not None:
+            self._numbers, self._values = self._values.tolist(), None
+        return self._numbers
+
+
+def _metrics(aggregation: AggregationType, values: Totals) -> dict[str, Metric]:
+    tensors = {name: value for name, value in values.items() if isinstance(value, Tensor)}
+    found = {name: Metric(aggregation, value) for name, value in values.items() if name not in tensors}
+    if tensors:
+        transfer = Transfer(torch.stack(list(tensors.values())))
+        found |= {name: Deferred(aggregation, transfer, place) for place, name in enumerate(tensors)}
+    return {name: found[name] for name in values}
