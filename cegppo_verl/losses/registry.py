@@ -6,17 +6,24 @@ Nothing here imports torch; the files of the losses name its types for the type 
 from __future__ import annotations
 
 from cegppo_verl.losses import (
+    aspo,
     cegppo,
+    cegppo_released,
+    cfpo,
     cispo,
     clip_cov,
+    dgpo,
+    dispo,
     dppo,
     dro,
     geo_mean,
     gpg,
+    gppo,
     gspo,
     kl_cov,
     ppo_clip,
     sapo,
+    topr,
 )
 from cegppo_verl.losses.loss import Loss
 
@@ -34,4 +41,11 @@ LOSSES: dict[str, Loss] = {
     "kl_cov": kl_cov.LOSS,
     "dro": dro.LOSS,
     "cegppo": cegppo.LOSS,
+    "cegppo_released": cegppo_released.LOSS,
+    "gppo": gppo.LOSS,
+    "aspo": aspo.LOSS,
+    "dispo": dispo.LOSS,
+    "dgpo": dgpo.LOSS,
+    "topr": topr.LOSS,
+    "cfpo": cfpo.LOSS,
 }

@@ -1,4 +1,4 @@
-"""What the contract of single weights does not see: the released NLL term, and bounds that do not go together."""
+"""What the contract of weights does not see: the released NLL term, and bounds that do not go together."""
 
 import math
 
