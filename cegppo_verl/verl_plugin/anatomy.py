@@ -92,10 +92,10 @@ class Anatomy:
         Args:
             tokens: 0-dimensional, the number of unmasked tokens.
         """
-        n = tokens.detach().double()
-        names, sums = ("tokens", *self._names), n.reshape(1)
-        if self._sums is not None:
-            sums = torch.cat([sums, self._sums])
+        if self._sums is None:  # no rows: every count is 0, and must be there, as ranks are averaged
+            self.observe(_no_tokens(tokens), tokens.new_zeros((0, 1), dtype=torch.float32))
+        assert self._sums is not None
+        names, sums = ("tokens", *self._names), torch.cat([tokens.detach().double().reshape(1), self._sums])
         if self._codes is not None:
             names, sums = names + BINS, torch.cat([sums, _histogram(self._codes.double())])
         values = sums.tolist() if sums.device.type == "cpu" else sums.unbind()
@@ -104,6 +104,11 @@ class Anatomy:
             if name in totals:
                 totals[name] = totals[name] - (self._places - totals["tokens"])
         return totals | {"updates": 1.0}
+
+
+def _no_tokens(like: Tensor) -> Tokens:
+    empty = like.new_zeros((0, 1), dtype=torch.float32)
+    return Tokens(slice(0, 0), empty.bool(), empty, empty, empty, empty)
 
 
 def _bounded_ratio(tokens: Tokens, interval: Interval) -> Tensor:

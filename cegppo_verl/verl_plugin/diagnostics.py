@@ -89,8 +89,8 @@ class Deferred(Metric):
             self._values = [self._transfer.numbers()[self._place]]
         return self._values
 
-    def __reduce__(self) -> tuple[type[Metric], tuple[AggregationType, list[float]]]:
-        return Metric, (self.aggregation, self.values)
+    def __reduce__(self) -> tuple[type[Metric], tuple[AggregationType, float]]:
+        return Metric, (self.aggregation, self.values[0])
 
 
 class Transfer:
