@@ -150,6 +150,14 @@ def test_whatever_padding_holds_is_not_counted():
     assert observed(dirty, entropy=entropy.where(clean[3] != 0, math.nan)) == observed(clean, entropy=entropy)
 
 
+def test_the_sum_of_blocks_is_the_whole(monkeypatch):
+    batch = varied()
+    whole = observed(batch)
+    monkeypatch.setattr(weighted, "BLOCK_TOKENS", 2 * batch[0].shape[1])
+    assert len(list(weighted.blocks(*batch))) == 3
+    assert observed(batch) == pytest.approx(whole, rel=1e-12)
+
+
 def test_the_cheap_level_counts_the_same_and_gives_vanillas_metrics():
     batch = varied()
     full, cheap = (observed(batch, Interval(0.2, 0.2, 3.0), full=level) for level in (True, False))
