@@ -106,13 +106,14 @@ LOSS = Loss(
     title="GMPO",
     summary="the geometric mean G of a response's token ratios, clipped in log space (verl's geo_mean)",
     paper="arXiv 2507.20673",
-    equation="objective of §3",
+    equation="GMPO objective",
     positive="log δ ≤ ε_high: G; else 0",
     negative="log δ ≥ −ε_low: G; else 0",
     departures=(
         "verl ignores loss_agg_mode (it is always the mean over responses, the paper's way) and the size of "
         "the mini-batch: it divides by the responses of each micro-batch, so the gradient grows with the "
-        "number of micro-batches, and responses without tokens count. It does not clamp log δ."
+        "number of micro-batches; responses without tokens count, and a micro-batch of none is NaN. It does not "
+        "clamp log δ."
     ),
     interval=interval,
     reduction="micro-batch",

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from cegppo_verl.losses.tokens import Tokens
 
-SOURCE = "arXiv 2507.18071 §5: 3e-4 and 4e-4"
+SOURCE = "arXiv 2507.18071: 3e-4 and 4e-4 in Eq. 5"
 DISTANCE = "distance from 1 of the length-normalised sequence ratio s"
 # Ours: s averages over a response, so it stays within a few per cent of 1 even for short ones.
 EPSILON_HIGHEST = 0.05
