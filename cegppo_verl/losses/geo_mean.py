@@ -112,8 +112,8 @@ LOSS = Loss(
     departures=(
         "verl ignores loss_agg_mode (it is always the mean over responses, the paper's way) and the size of "
         "the mini-batch: it divides by the responses of each micro-batch, so the gradient grows with the "
-        "number of micro-batches; responses without tokens count, and a micro-batch of none is NaN. It does not "
-        "clamp log δ."
+        "number of micro-batches; responses without tokens count in the mean. Weights of rollout correction "
+        "are averaged over a response, geometrically. It does not clamp log δ."
     ),
     interval=interval,
     reduction="micro-batch",
