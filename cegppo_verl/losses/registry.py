@@ -6,6 +6,9 @@ Nothing here imports torch; the files of the losses name its types for the type 
 from __future__ import annotations
 
 from cegppo_verl.losses import (
+    adaptive_beta,
+    adaptive_clip,
+    adaptive_entropy,
     aspo,
     bapo,
     cegppo,
@@ -65,4 +68,7 @@ LOSSES: dict[str, Loss] = {
     "dcpo": dcpo.LOSS,
     "vespo": vespo.LOSS,
     "fipo": fipo.LOSS,
+    "adaptive_entropy": adaptive_entropy.LOSS,
+    "adaptive_clip": adaptive_clip.LOSS,
+    "adaptive_beta": adaptive_beta.LOSS,
 }
