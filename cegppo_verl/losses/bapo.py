@@ -12,9 +12,10 @@
         c_high ← c_high + δ1 as long as it stays within b⁺, else c_low ← c_low + δ2 as long as within b⁻
 
 So a clipped token counts with the value at its bound, a token weighs π_old (the rollout policy), and the
-upper bound is used up before the lower one moves. Raising c_high raises P; raising c_low raises N as well
-as clipping more tokens with Â < 0, so it lowers ρ: the printed rule is kept as it is. If nothing counts
-(P = N = 0) the bounds stay put.
+upper bound is used up before the lower one moves. Raising c_low clips more tokens with Â < 0, yet by Eq. 8
+it raises N and lowers ρ; so a search that has used up c_high always runs on to b⁻. The printed rule is
+kept as it is. If nothing counts (P = N = 0) the bounds stay put. π_old is the policy that δ is formed
+with, which stands for the rollout policy.
 
 ``search = code`` is the authors' repository instead: P and N without π_old, ρ = P / N against its target,
 and the lower bound first; it sets the target to .5 in the example script and to 1 in the configuration
@@ -154,9 +155,9 @@ def lows(params: Params) -> list[float]:
 
 
 def _candidates(start: float, end: float, step: float) -> list[float]:
-    # A billionth of a step, so that rounding does not cost the last one; min() so that it stays in range.
+    # Rounding must neither cost the last candidate nor show in the bounds that are logged.
     count = int((end - start) / step + 1e-9)
-    return [min(start + step * i, end) for i in range(count + 1)]
+    return [min(round(start + step * i, 12), end) for i in range(count + 1)]
 
 
 LOSS = Loss(
