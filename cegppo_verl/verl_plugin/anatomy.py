@@ -57,14 +57,14 @@ class Anatomy:
     Args:
         interval: what to count by.
         full: False counts only what verl's own metrics of ``vanilla`` need (neg_below, pos_above,
-            dual_clipped, k1), at a tenth of the price.
+            dual_clipped, k1), at about a seventh of the price.
     """
 
     def __init__(self, interval: Interval, full: bool = True) -> None:
         self.interval, self.full = interval, full
         self._names: tuple[str, ...] = ()
-        self._sums: Tensor | None = None
-        self._codes: Tensor | None = None
+        self._sums: list[Tensor] = []
+        self._codes: list[Tensor] = []
         self._places = 0
 
     @torch.no_grad()
@@ -78,12 +78,11 @@ class Anatomy:
         sums = _base_sums(ratio, tokens, self.interval)
         if self.full:
             sums |= _further_sums(ratio, tokens, product, self.interval)
-            codes = _codes(tokens.log_ratio)
-            self._codes = codes if self._codes is None else self._codes + codes
+            self._codes.append(_codes(tokens.log_ratio))
         else:
             sums |= _clip_sums(ratio, tokens, self.interval)
-        self._names, block = tuple(sums), torch.stack(list(sums.values())).double()
-        self._sums = block if self._sums is None else self._sums + block
+        self._names = tuple(sums)
+        self._sums.append(torch.stack(list(sums.values())))
         self._places += ratio.numel()
 
     def read(self, tokens: Tensor) -> dict[str, float | Tensor]:
@@ -92,18 +91,22 @@ class Anatomy:
         Args:
             tokens: 0-dimensional, the number of unmasked tokens.
         """
-        if self._sums is None:  # no rows: every count is 0, and must be there, as ranks are averaged
+        if not self._sums:  # no rows: every count is 0, and must be there, as ranks are averaged
             self.observe(_no_tokens(tokens), tokens.new_zeros((0, 1), dtype=torch.float32))
-        assert self._sums is not None
-        names, sums = ("tokens", *self._names), torch.cat([tokens.detach().double().reshape(1), self._sums])
-        if self._codes is not None:
-            names, sums = names + BINS, torch.cat([sums, _histogram(self._codes.double())])
+        names = ("tokens", *self._names)
+        sums = torch.cat([tokens.detach().double().reshape(1), _total(self._sums)])
+        if self._codes:
+            names, sums = names + BINS, torch.cat([sums, _histogram(_total(self._codes))])
         values = sums.tolist() if sums.device.type == "cpu" else sums.unbind()
         totals: dict[str, float | Tensor] = dict(zip(names, values, strict=True))
         for name in ("inside", "ratio", "ratio_squared", BINS[len(BINS) // 2]):  # padding has δ = 1
             if name in totals:
                 totals[name] = totals[name] - (self._places - totals["tokens"])
         return totals | {"updates": 1.0}
+
+
+def _total(blocks: list[Tensor]) -> Tensor:
+    return torch.stack(blocks).double().sum(0)
 
 
 def _no_tokens(like: Tensor) -> Tokens:
@@ -126,10 +129,13 @@ def _base_sums(ratio: Tensor, tokens: Tokens, interval: Interval) -> dict[str, T
 
 def _clip_sums(ratio: Tensor, tokens: Tokens, interval: Interval) -> dict[str, Tensor]:
     """Where PPO clips. At padding δ = 1, so whatever Â is there is not counted."""
-    return {
-        "neg_below": regions.neg_below(ratio, tokens.advantages, interval.epsilon_low).sum(),
-        "pos_above": regions.pos_above(ratio, tokens.advantages, interval.epsilon_high).sum(),
-    }
+    negative, positive = regions.negative(tokens.advantages), regions.positive(tokens.advantages)
+    below, above = regions.below(ratio, interval.epsilon_low), regions.above(ratio, interval.epsilon_high)
+    return {"neg_below": _dot(negative, below), "pos_above": _dot(positive, above)}
+
+
+def _dot(left: Tensor, right: Tensor) -> Tensor:
+    return torch.dot(left.reshape(-1), right.reshape(-1))
 
 
 def _further_sums(
