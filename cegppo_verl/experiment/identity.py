@@ -10,10 +10,11 @@ from typing import Any
 from cegppo_verl.experiment.algorithms import Params
 from cegppo_verl.experiment.catalog import Scale
 from cegppo_verl.experiment.settings import Settings
+from cegppo_verl.losses import external
 from cegppo_verl.toy import pick, words
 
-# Raise one of these when the same inputs would give other numbers: earlier results then get other ids.
-LOSS_VERSION = "1"
+# Raise one of these when the same inputs would give other numbers: earlier results then get other ids. A
+# loss's version is its own (``Loss.version``); of a loss from outside the package the file's hash is part.
 GRADER_VERSION = "math-verify-0.9.0+1"
 ENGINE_VERSION = "verl-0.9.1"
 
@@ -26,12 +27,12 @@ LENGTH = 12  # hex digits: 48 bits, a collision among 10,000 cells has probabili
 def content(algorithm: str, params: Params, scale: Scale, settings: Settings, seed: int) -> dict[str, Any]:
     """What is hashed. Left out: grid and arm names, hardware, executor, paths, logging, checkpoints."""
     return {
-        "algorithm": algorithm,
+        "algorithm": external.label(algorithm),
         "params": dict(params),
         "scale": scale.identity(),
         "settings": settings.model_dump(mode="json", exclude={"checkpoint"}),
         "seed": seed,
-        "loss": LOSS_VERSION,
+        "loss": external.version(algorithm),
         "grader": GRADER_VERSION,
         "data": DATA_VERSIONS.get(settings.task),
         "engine": ENGINE_VERSION,

@@ -49,7 +49,7 @@ def _looks_like_a_bound(grid: Grid, cells: Sequence[Cell]) -> Iterator[Finding]:
     for cell in cells:
         for name, value in cell.params.items():
             limit = 0.5 if name in ("epsilon", "epsilon_low") else 1.0
-            if name.startswith("epsilon") and value is not None and value >= limit:
+            if name.startswith("epsilon") and isinstance(value, float) and value >= limit:
                 hint = f"for the bound {value:g} write {abs(value - 1):.3g}"
                 yield Finding(
                     "warning", cell.arm, f"{name} = {value:g} looks like a bound, not a distance from 1", hint
@@ -59,7 +59,8 @@ def _looks_like_a_bound(grid: Grid, cells: Sequence[Cell]) -> Iterator[Finding]:
 def _beta_above_one(grid: Grid, cells: Sequence[Cell]) -> Iterator[Finding]:
     for cell in cells:
         for name in ("beta1", "beta2"):
-            if (cell.params.get(name) or 0) > 1:
+            value = cell.params.get(name)
+            if isinstance(value, float) and value > 1:
                 message = f"{name} > 1: a token outside the interval weighs more than one at its edge"
                 yield Finding("warning", cell.arm, message, "the paper stays within [0, 1]")
 
@@ -78,14 +79,14 @@ def _same_function(grid: Grid, cells: Sequence[Cell]) -> Iterator[Finding]:
 def _clip(cell: Cell) -> tuple | None:
     """(ε_low, ε_high, c) where the arm is PPO-clip, whatever it is called."""
     params = cell.params
-    if cell.algorithm == "cegppo" and (params["beta1"] or params["beta2"]):
+    if cell.algorithm not in ("grpo", "dapo", "cegppo") or params.get("beta1") or params.get("beta2"):
         return None
     low, high = (params.get(name, params.get("epsilon")) for name in ("epsilon_low", "epsilon_high"))
     return low, high, params["dual_clip"]
 
 
 def _dual_clips_differ(grid: Grid, cells: Sequence[Cell]) -> Iterator[Finding]:
-    values = {cell.arm: cell.params.get("dual_clip") for cell in cells}
+    values = {cell.arm: cell.params["dual_clip"] for cell in cells if "dual_clip" in cell.params}
     if len(set(values.values())) > 1:
         shown = ", ".join(f"{arm} {value or 'off'}" for arm, value in values.items())
         message = f"arms differ in the dual clip too ({shown}): a second difference besides the method"

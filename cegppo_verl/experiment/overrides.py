@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from cegppo_verl.experiment.algorithms import ACTOR, algorithm
+from cegppo_verl.experiment import algorithms
+from cegppo_verl.experiment.algorithms import ACTOR
 from cegppo_verl.experiment.catalog import Platform, Scale
 from cegppo_verl.experiment.cell import Cell
 from cegppo_verl.experiment.hydra_text import override
@@ -80,11 +81,13 @@ def override_groups(
     cell: Cell, scale: Scale, paths: RunPaths, *, platform: Platform | None = None, resuming: bool = False
 ) -> dict[str, list[str]]:
     """The same, by group name, for a readable listing."""
+    method = _algorithm(cell)
     groups: dict[str, Group] = {
-        "algorithm": _algorithm(cell),
+        "algorithm": method,
         "data": _data(cell, paths),
         "model": _model(paths),
-        "actor": _actor(cell),
+        # What is part of a method's definition (GSPO's reduction, ERC's entropies) goes before the grid's.
+        "actor": {key: value for key, value in _actor(cell).items() if key not in method},
         "rollout": _rollout(cell),
         "evaluation": _evaluation(cell, paths, resuming),
         "reward": _reward(paths),
@@ -110,7 +113,7 @@ def _algorithm(cell: Cell) -> Group:
         "algorithm.adv_estimator": "grpo",
         "algorithm.norm_adv_by_std_in_grpo": settings.norm_adv_by_std,
         "algorithm.use_kl_in_reward": False,
-        **algorithm(cell.algorithm).verl(cell.params),
+        **algorithms.overrides(cell.algorithm, cell.params),
     }
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from cegppo_verl.experiment.cell import Cell
 from cegppo_verl.experiment.lint import Finding
+from cegppo_verl.losses import schedule
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -27,7 +28,9 @@ class PlanRow:
     def params(self) -> str:
         """``β1=0.5, β2=1, …``; what is off is left out."""
         return ", ".join(
-            f"{_symbol(key)}={value:g}" for key, value in self.cell.params.items() if value is not None
+            f"{_symbol(key)}={schedule.shown(value)}"
+            for key, value in self.cell.params.items()
+            if value is not None
         )
 
     @property

@@ -155,6 +155,8 @@ def _children(node: yaml.Node, path: KeyPath, file: Path) -> list[tuple[str | in
 
 def _check_key(key: yaml.Node, first: dict[str, int], path: KeyPath, file: Path) -> None:
     line = key.start_mark.line + 1
+    if key.tag == _PREFIX + "int":  # the step of a schedule; cells are JSON, where every key is text
+        key.tag = _PREFIX + "str"
     if key.tag not in (_PREFIX + "str", _PREFIX + "merge"):
         text = key.value if isinstance(key, yaml.ScalarNode) else "a list or mapping"
         raise UserError(

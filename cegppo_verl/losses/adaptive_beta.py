@@ -31,7 +31,7 @@ Then u → d/g and H → H*, which needs |d| < g. If |d| > g no β within the bo
 its limit, the integral stays put, and once the error has turned to −e0 or beyond, u leaves the limit in the
 first step and has crossed 0 after at most max(1, ⌈(1 − k_p e0)/(k_i e0)⌉) steps, however long the saturation
 was. With g < 0 (the signs wrong for a task) the loop is unstable and u runs into a limit while |e| grows: the
-state counts such steps in ``diverging``. With g ≈ 0 (nothing lies outside the interval, e.g. one update per
+state counts the steps at a limit and says by how much |e| grew over them. With g ≈ 0 (nothing lies outside the interval, e.g. one update per
 batch) it does nothing. See reports/adaptive_beta_theory.md.
 
 Nearest to it is EntroPIC (arXiv 2511.15248): a PI law in H itself, clipped to ±1 and without anti-windup in
@@ -69,7 +69,7 @@ class Params(parameters.Parameters):
 
     The target has no default: it belongs to the model and the data. Gains: k_p = 4 puts u at its limit when
     entropy is 22 % below or 28 % above its target; the integration time k_p/k_i = 100 steps is a tenth of the
-    paper's runs, and the ratio is EntroPIC's (1 : .01). They are stable for every g < .495 and do not
+    paper's runs, and the ratio is EntroPIC's (1 : .01). They are stable for every g < .497 and do not
     oscillate for g ≥ .0098; a run of a few dozen steps wants a larger k_i, say 4 k_p over its steps.
     """
 
@@ -137,8 +137,9 @@ class Params(parameters.Parameters):
 class Controller:
     """The law in the module's text. State, all plain numbers:
 
-    ``u``, ``integral``, ``error`` (e of the last measurement), ``saturated`` (1 while |v| > 1), ``diverging``
-    (how many steps running it was saturated while |e| grew), ``held`` (1: no usable entropy in this step).
+    ``u``, ``integral``, ``error`` (e of the last measurement), ``saturated`` (how many steps running u has been
+    at the same limit), ``lost`` (by how much |e| has grown since the first of these: many such steps with lost > 0
+    mean that β cannot hold the target, |d| > g, or works the other way, g < 0), ``held`` (1: no usable entropy).
     """
 
     params: Params
@@ -146,7 +147,7 @@ class Controller:
 
     def start(self) -> State:
         """β1 and β2 at their centres."""
-        return dict.fromkeys(("u", "integral", "error", "saturated", "diverging", "held"), 0.0)
+        return dict.fromkeys(("u", "integral", "error", "saturated", "lost", "held"), 0.0)
 
     def advance(self, state: State, seen: Observation) -> tuple[State, Mapping[str, float]]:
         """The next state; β1 and β2."""
@@ -160,13 +161,13 @@ class Controller:
         integral = state["integral"] + self.params.gain_i * e
         wanted = self.params.gain_p * e + integral
         saturated = abs(wanted) > 1.0
-        grew = saturated and state["saturated"] > 0 and abs(e) > abs(state["error"])
+        still = saturated and state["saturated"] > 0 and wanted * state["u"] > 0
         return {
             "u": _clip(wanted, -1.0, 1.0),
             "integral": state["integral"] if _winds_up(wanted, e) else integral,
             "error": e,
-            "saturated": float(saturated),
-            "diverging": state["diverging"] + 1.0 if grew else 0.0,
+            "saturated": state["saturated"] * still + saturated,
+            "lost": state["lost"] + abs(e) - abs(state["error"]) if still else 0.0,
             "held": 0.0,
         }
 

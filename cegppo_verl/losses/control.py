@@ -1,7 +1,6 @@
-"""Parameters that change while a run goes on: schedules over the training step, and feedback controllers.
+"""Parameters that change during a run: schedules over the training step, and feedback controllers.
 
-A controller lives in the trainer's driver process, once per run. Before the updates of a training step it sees
-one :class:`Observation` and says which of the loss's parameters have which values during that step. The
+A controller lives in the trainer's driver process, once per run. Before the updates of a step it sees one :class:`Observation` and says which of the loss's parameters have which values during that step. The
 plugin sends those numbers to every rank with the batch, logs them, and keeps the state beside each
 checkpoint. So all ranks and micro-batches agree by construction, and a resumed run goes on where it was.
 """
@@ -19,8 +18,8 @@ class Observation(NamedTuple):
 
     Args:
         step: the trainer's global step, 1 for the first. total_steps: how many are planned.
-        entropy: mean over all response tokens of the rollout batch of the entropy of π_old, in nats per token;
-            None when it was not measured.
+        entropy: of π_old, in nats, mean over all response tokens of the rollout batch; None when it was not
+            measured.
     """
 
     step: int

@@ -73,9 +73,10 @@ class Loss:
         needs: per-token inputs beyond verl's signature: "entropy" (of the current policy), "old_entropy" (of
             the policy that π_old is), both in nats.
         interval: the clip interval, for counting; see :class:`Interval`.
-        auxiliary: a further term, ``auxiliary(log_prob, advantages, mask, params)`` → scalar, added to the
-            loss and differentiated by autograd.
-        reduction: "global" divides by the whole mini-batch, as verl does; "micro-batch" by each micro-batch.
+        auxiliary: a further term, ``auxiliary(log_prob, advantages, mask, params)`` → scalar, a mean over the
+            micro-batch, differentiated by autograd. Only with reduction="micro-batch".
+        reduction: "global" divides by the whole mini-batch, as verl does; "micro-batch" takes the mean of
+            each micro-batch and weights it by its share of the sequences.
         statistics: mini-batch statistics that set some of the parameters anew in every update.
         controller: from parameters to the controller that sets some of them anew in every training step.
         runs: name of verl's own policy loss when that is what runs; the weight then only describes it.
@@ -111,6 +112,11 @@ class Loss:
         assert self.weight is not None, "this loss has no closed-form weight"
         weight = self.weight
         return lambda tokens: weight(tokens, params)
+
+    def bound_value(self, params: Any) -> Callable[[Tokens], Tensor] | None:
+        """ℓ(tokens) with these parameters; None where it is w·Â."""
+        value = self.value
+        return None if value is None else lambda tokens: value(tokens, params)
 
 
 def open_side(value: float | None) -> float:

@@ -20,12 +20,12 @@ boolean comparisons and masked fills are 6–8 times slower on a CPU than the sa
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-Bound = "float | Tensor"  # a number, or one per token (DCPO)
+Bound: TypeAlias = "float | Tensor"  # a number, or one per token (DCPO)
 
 NAMES = ("neg_below", "pos_above", "neg_above", "pos_below", "inside")
 

@@ -84,9 +84,10 @@ def controller_of(loss: Loss, given: Mapping[str, Any]) -> Controller | None:
         ValueError: a parameter out of range, at any step; a schedule that :func:`check_schedule` refuses; a
             schedule on a parameter that the loss's own controller sets.
     """
+    _check_tables(loss, given)
     schedule = Schedule({name: _table(value) for name, value in given.items() if isinstance(value, Mapping)})
     starting = starting_values(given)
-    _check_every_step(loss, given, starting, schedule)
+    _check_every_step(loss, starting, schedule)
     own = None if loss.controller is None else loss.controller(from_values(loss.params, starting))
     if own is None:
         return schedule if schedule.tables else None
@@ -96,15 +97,16 @@ def controller_of(loss: Loss, given: Mapping[str, Any]) -> Controller | None:
     return Steered(loss, starting, schedule, own.observes_entropy)
 
 
-def _check_every_step(
-    loss: Loss, given: Mapping[str, Any], starting: Mapping[str, Any], schedule: Schedule
-) -> None:
-    from_values(loss.params, starting)
-    known = specs(loss.params)
-    for name in schedule.tables:
-        problem = check_schedule(known[name], given[name])
+def _check_tables(loss: Loss, given: Mapping[str, Any]) -> None:
+    for name, spec in specs(loss.params).items():
+        table = given.get(name)
+        problem = check_schedule(spec, table) if isinstance(table, Mapping) else ""
         if problem:
             raise ValueError(f"{name} {problem}")
+
+
+def _check_every_step(loss: Loss, starting: Mapping[str, Any], schedule: Schedule) -> None:
+    from_values(loss.params, starting)
     for step in schedule.switches:
         try:
             from_values(loss.params, {**starting, **schedule.at(step)})
@@ -161,6 +163,14 @@ def _wrong_values(spec: Param, table: Mapping[Any, Any]) -> str:
         if problem:
             return f"{problem} (at step {step})"
     return ""
+
+
+def shown(value: float | str | Mapping[Any, float] | None) -> str:
+    """A parameter's value for people: ``0.5``, ``off``, or ``0 → 0.5 from step 585``."""
+    if isinstance(value, Mapping):
+        (_, first), *later = _table(value)
+        return f"{first:g}" + "".join(f" → {then:g} from step {step}" for step, then in later)
+    return "off" if value is None else value if isinstance(value, str) else f"{value:g}"
 
 
 def schedulable(loss: Loss) -> list[str]:

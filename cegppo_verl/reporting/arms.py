@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from cegppo_verl.losses import schedule
 from cegppo_verl.reporting.runs import RunView
 
 
@@ -36,7 +37,8 @@ class Arm:
         """Algorithm and parameters, e.g. ``cegppo (beta1=0.5, beta2=1.0)``."""
         cell = self.runs[0].cell
         parameters: dict[str, Any] = cell.get("params") or {}
-        listing = ", ".join(f"{key}={value}" for key, value in parameters.items() if value is not None)
+        shown = {k: schedule.shown(v) if isinstance(v, dict) else v for k, v in parameters.items()}
+        listing = ", ".join(f"{key}={value}" for key, value in shown.items() if value is not None)
         return f"{cell.get('algorithm', 'unknown')}" + (f" ({listing})" if listing else "")
 
     @property

@@ -112,6 +112,8 @@ def _verl_checks(config: Any) -> None:
     from verl.trainer.ppo.utils import need_critic, need_reference_policy
     from verl.utils.config import omega_conf_to_dataclass, validate_config
 
+    from cegppo_verl.verl_plugin import policy_loss
+
     validate_config(
         config, use_reference_policy=need_reference_policy(config), use_critic=need_critic(config)
     )
@@ -119,7 +121,11 @@ def _verl_checks(config: Any) -> None:
     # reward's is left out: verl 0.9.1 never builds RewardManagerConfig, and it cannot be built.
     for part in (config.actor_rollout_ref.rollout, config.algorithm):
         omega_conf_to_dataclass(part)
-    get_policy_loss_fn(config.actor_rollout_ref.actor.policy_loss.loss_mode)
+    policy = config.actor_rollout_ref.actor.policy_loss
+    omega_conf_to_dataclass(policy)
+    if policy.get("algorithm"):
+        policy_loss.register_external(policy.algorithm)
+    get_policy_loss_fn(policy.loss_mode)
 
 
 def _one_line(error: BaseException) -> str:

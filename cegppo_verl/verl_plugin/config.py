@@ -1,68 +1,88 @@
-"""Typed configuration of CE-GPPO inside verl's actor configuration.
+"""Typed configuration of a policy loss inside verl's actor configuration: one class for every loss.
 
 verl's ``PolicyLossConfig`` is a closed dataclass. Use this one through its ``_target_``:
 
-    actor_rollout_ref.actor.policy_loss._target_=cegppo_verl.verl_plugin.config.CEGPPOPolicyLossConfig
+    actor_rollout_ref.actor.policy_loss._target_=cegppo_verl.verl_plugin.config.LossConfig
     actor_rollout_ref.actor.policy_loss.loss_mode=cegppo
-    +actor_rollout_ref.actor.policy_loss.beta1=0.5
-    +actor_rollout_ref.actor.policy_loss.beta2=1.0
-    actor_rollout_ref.actor.clip_ratio_low=0.2
-    actor_rollout_ref.actor.clip_ratio_high=0.2
+    +actor_rollout_ref.actor.policy_loss.algorithm=cegppo
+    +actor_rollout_ref.actor.policy_loss.params.beta1=0.5
+    +actor_rollout_ref.actor.policy_loss.params.beta2=1.0
 
-and, only to turn the dual clip on, ``+actor_rollout_ref.actor.policy_loss.dual_clip=10.0``.
-verl's own ``actor.clip_ratio_c`` is not read by CE-GPPO.
+``algorithm`` is a name that ``cegppo losses`` lists, or a module or file of your own (losses/external.py);
+``loss_mode`` is what verl calls it (verl's own name where verl's code runs). A parameter may be a table
+{step: value}: its value from that training step on. verl's ``actor.clip_ratio*`` are not read by our losses.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Optional
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from verl.workers.config import PolicyLossConfig
 
 from cegppo_verl.errors import UserError
-from cegppo_verl.losses import cegppo
+from cegppo_verl.losses import external, schedule
+from cegppo_verl.losses.loss import Loss
+from cegppo_verl.losses.parameters import from_values
 
-TARGET = "cegppo_verl.verl_plugin.config.CEGPPOPolicyLossConfig"
+TARGET = "cegppo_verl.verl_plugin.config.LossConfig"
 KEY = "actor_rollout_ref.actor.policy_loss"
 
 
-# Optional[...] and not X | None: verl may hand this class to OmegaConf.structured, as its own classes.
 @dataclass
-class CEGPPOPolicyLossConfig(PolicyLossConfig):
-    """verl's policy-loss configuration plus CE-GPPO's hyper-parameters (``losses.cegppo.Params``).
+class LossConfig(PolicyLossConfig):
+    """verl's policy-loss configuration plus the algorithm and its parameters.
 
     Args:
-        beta1: weight kept for clipped tokens with Â < 0, in [0, ∞). Required: the default None is refused
-            (it exists only because fields after verl's defaulted ones must have a default).
-        beta2: weight kept for clipped tokens with Â > 0, in [0, ∞). Required likewise.
-        dual_clip: None (off) or c > 1.
+        algorithm: name, module or file of the loss; "" takes ``loss_mode``.
+        params: the loss's parameters by name; those left out take their defaults.
 
     Raises:
-        UserError: a missing or out-of-range parameter, or another loss_mode than ``cegppo``
-            (β1 and β2 would be ignored in silence).
+        UserError: an unknown algorithm, a missing or out-of-range parameter, or a loss_mode that would
+            ignore them.
     """
 
-    loss_mode: str = "cegppo"
-    beta1: Optional[float] = None  # noqa: UP045
-    beta2: Optional[float] = None  # noqa: UP045
-    dual_clip: Optional[float] = None  # noqa: UP045
+    algorithm: str = ""
+    params: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.loss_mode != "cegppo":
+        loss = self.loss()
+        expected = loss.runs or external.label(self.name)
+        if self.loss_mode != expected:
             raise UserError(
-                f"loss_mode is '{self.loss_mode}', which would ignore beta1 and beta2",
+                f"loss_mode is '{self.loss_mode}', which would ignore the parameters of '{self.name}'",
                 key=f"{KEY}.loss_mode",
-                hint="set loss_mode=cegppo, or remove the _target_ override",
+                hint=f"set loss_mode={expected}, or remove the _target_ override",
             )
-        for name in ("beta1", "beta2"):
-            if getattr(self, name) is None:
-                raise UserError(
-                    f"{name} is required: CE-GPPO has no defaults for its weights",
-                    key=f"{KEY}.{name}",
-                    hint=f"add +{KEY}.{name}=<number ≥ 0>; the paper uses beta1 .5 or .75 and beta2 1",
-                )
+        self.starting_params()
+
+    @property
+    def name(self) -> str:
+        """The algorithm's name."""
+        return self.algorithm or self.loss_mode
+
+    def loss(self) -> Loss:
+        """The loss meant."""
         try:
-            cegppo.Params(beta1=self.beta1, beta2=self.beta2, dual_clip=self.dual_clip)  # type: ignore[arg-type]
+            return external.find(self.name)
         except ValueError as error:
-            raise UserError(str(error), key=KEY) from error
+            raise UserError(str(error), key=f"{KEY}.algorithm", hint="`cegppo losses` lists them") from error
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """The parameters as given, plain Python, schedules with integer steps as their keys."""
+        return {name: _plain(value) for name, value in self.params.items()}
+
+    def starting_params(self) -> Any:
+        """The loss's parameters, with the first value of every schedule."""
+        loss = self.loss()
+        try:
+            return from_values(loss.params, schedule.starting_values(self.given))
+        except ValueError as error:
+            hint = f"add +{KEY}.params.<name>=<value>; `cegppo losses {self.name}` explains each"
+            raise UserError(f"loss '{self.name}': {error}", key=f"{KEY}.params", hint=hint) from error
+
+
+def _plain(value: Any) -> Any:
+    return {int(step): number for step, number in value.items()} if isinstance(value, Mapping) else value

@@ -33,9 +33,10 @@ def _register() -> None:
         from cegppo_verl.verl_plugin import cpu
 
         cpu.enable()
-    from cegppo_verl.verl_plugin import policy_loss
+    from cegppo_verl.verl_plugin import hooks, policy_loss
 
     policy_loss.register()
+    hooks.install()
 
 
 load()

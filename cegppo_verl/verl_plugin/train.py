@@ -19,13 +19,16 @@ from verl.trainer.ppo.utils import need_critic, need_reference_policy
 from verl.utils.config import validate_config
 from verl.utils.device import auto_set_device
 
-from cegppo_verl.errors import EXIT_USER_ERROR
+from cegppo_verl.errors import EXIT_USER_ERROR, UserError
 
 PROVEN = "cegppo: loss proven in a Ray worker:"
 
 
-def loss_in_this_process(name: str) -> str:
+def loss_in_this_process(name: str, algorithm: str = "") -> str:
     """Module and name of the function that verl will call for ``name`` here.
+
+    Args:
+        algorithm: the module or file of a loss from outside this package.
 
     Raises:
         ValueError: verl knows no such loss in this process, or only its own, unwrapped.
@@ -35,6 +38,8 @@ def loss_in_this_process(name: str) -> str:
 
     from cegppo_verl.verl_plugin import policy_loss
 
+    if algorithm:
+        policy_loss.register_external(algorithm)
     function = get_policy_loss_fn(name)
     # verl's own losses are there without us, too; wrapped by us they carry the mark and log the anatomy.
     if not getattr(function, policy_loss.OURS, False):
@@ -42,15 +47,18 @@ def loss_in_this_process(name: str) -> str:
     return f"{function.__module__}.{function.__qualname__}"
 
 
-def prove_loss(name: str) -> None:
-    """Ask a Ray worker for the loss ``name`` and print where it comes from.
+def prove_loss(name: str, algorithm: str = "") -> None:
+    """Ask a Ray worker for the loss ``name`` and print where it comes from; arguments as above.
 
     Raises:
         SystemExit: the worker does not know it (exit code 2).
     """
     try:
-        place = ray.get(ray.remote(num_cpus=0)(loss_in_this_process).remote(name), timeout=300)
-    except ValueError as error:  # Ray raises what the task raised; its own errors may pass and go through
+        place = ray.get(ray.remote(num_cpus=0)(loss_in_this_process).remote(name, algorithm), timeout=300)
+    except (
+        ValueError,
+        UserError,
+    ) as error:  # Ray raises what the task raised; its own errors may pass and go through
         print(
             f"cegppo: the policy loss '{name}' is not registered inside Ray workers: {error}", file=sys.stderr
         )
@@ -63,7 +71,8 @@ class ProvingTaskRunner(main_ppo.TaskRunnerV1.__ray_metadata__.modified_class):
 
     def run(self, config: DictConfig) -> None:
         """Prove the loss, then train as verl does."""
-        prove_loss(config.actor_rollout_ref.actor.policy_loss.loss_mode)
+        policy = config.actor_rollout_ref.actor.policy_loss
+        prove_loss(policy.loss_mode, policy.get("algorithm", ""))
         super().run(config)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ from cegppo_verl.experiment import catalog, identity
 from cegppo_verl.experiment.expand import expand
 from cegppo_verl.experiment.grid import load_grid
 from cegppo_verl.experiment.settings import Settings
+from cegppo_verl.losses.registry import LOSSES
 
 ABLATIONS = Path(__file__).parents[2] / "ablations"
 PARAMS: dict[str, float | None] = {
@@ -92,7 +94,7 @@ def golden(
 GOLDEN = "68070f7875e1"  # if this changes, every finished run is forgotten: raise a version instead
 
 COUNTS = {
-    "algorithm": {"algorithm": "other"},
+    "algorithm": {"algorithm": "dapo"},
     "beta1": {"params": {**PARAMS, "beta1": 0.75}},
     "dual_clip": {"params": {**PARAMS, "dual_clip": 10.0}},
     "seed": {"seed": 2},
@@ -170,10 +172,28 @@ def test_every_setting_is_covered_above() -> None:
     assert named | {"checkpoint"} == set(Settings.model_fields)
 
 
-@pytest.mark.parametrize("name", ["LOSS_VERSION", "GRADER_VERSION", "ENGINE_VERSION"])
+@pytest.mark.parametrize("name", ["GRADER_VERSION", "ENGINE_VERSION"])
 def test_versions_count(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(identity, name, "next")
     assert golden() != GOLDEN
+
+
+def test_a_losss_version_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(LOSSES, "cegppo", dataclasses.replace(LOSSES["cegppo"], version="2"))
+    assert golden() != GOLDEN
+
+
+def test_of_a_loss_from_a_file_the_text_counts_and_the_folder_does_not(tmp_path: Path) -> None:
+    text = (
+        "import dataclasses\nfrom cegppo_verl.losses.ppo_clip import GRPO\n"
+        "LOSS = dataclasses.replace(GRPO, runs=None, verl=None)\n"
+    )
+    files = [tmp_path / folder / "mine.py" for folder in "abc"]
+    for file, ending in zip(files, ("", "", "# changed\n"), strict=True):
+        file.parent.mkdir()
+        file.write_text(text + ending)
+    same, again, changed = (golden(algorithm=str(file), params={"epsilon": 0.2}) for file in files)
+    assert same == again != changed
 
 
 def test_a_new_generator_is_new_data(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -22,6 +23,7 @@ from cegppo_verl.experiment.grid import load_grid
 from cegppo_verl.experiment.hydra_text import hydra_value, override
 from cegppo_verl.experiment.overrides import RunPaths, compose_overrides, override_groups, placeholder_paths
 from cegppo_verl.experiment.platforms import environment
+from cegppo_verl.losses.registry import LOSSES
 
 ABLATIONS = Path(__file__).parents[2] / "ablations"
 GPU = "deepseek-r1-distill-qwen-1.5b"
@@ -91,13 +93,14 @@ def test_what_hydra_cannot_say() -> None:
 
 
 def test_cegppo_is_told_its_parameters() -> None:
-    said = overrides_of(cell_of())
-    assert said[f"{ACTOR}.policy_loss.loss_mode"] == "cegppo"
-    assert said[f"{ACTOR}.policy_loss._target_"] == "cegppo_verl.verl_plugin.config.CEGPPOPolicyLossConfig"
-    assert said[f"+{ACTOR}.policy_loss.beta1"] == 0.5
-    assert said[f"+{ACTOR}.policy_loss.beta2"] == 1.0
-    assert said[f"+{ACTOR}.policy_loss.dual_clip"] is None
-    assert (said[f"{ACTOR}.clip_ratio_low"], said[f"{ACTOR}.clip_ratio_high"]) == (0.2, 0.2)
+    said, key = overrides_of(cell_of()), f"{ACTOR}.policy_loss"
+    assert said[f"{key}.loss_mode"] == "cegppo"
+    assert said[f"{key}._target_"] == "cegppo_verl.verl_plugin.config.LossConfig"
+    params = {
+        name: said[f"+{key}.params.{name}"] for name in ("beta1", "beta2", "epsilon_low", "epsilon_high")
+    }
+    assert params == {"beta1": 0.5, "beta2": 1.0, "epsilon_low": 0.2, "epsilon_high": 0.2}
+    assert said[f"+{key}.params.dual_clip"] is None
 
 
 @pytest.mark.parametrize(("index", "high"), [(0, 0.2), (1, 0.28)])
@@ -107,6 +110,40 @@ def test_baselines_are_verls_vanilla(index: int, high: float) -> None:
     assert (said[f"{ACTOR}.clip_ratio_low"], said[f"{ACTOR}.clip_ratio_high"]) == (0.2, high)
     assert said[f"{ACTOR}.clip_ratio_c"] == 3.0
     assert not any("beta" in key for key in said)
+
+
+def cell_with(algorithm: str, **params: Any) -> Cell:
+    cell = cell_of()
+    return cell.model_copy(update={"algorithm": algorithm, "params": resolve_params(algorithm, params)})
+
+
+def test_what_is_part_of_a_method_goes_before_the_grids_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = dataclasses.replace(
+        LOSSES["cegppo"], loss_agg_mode="seq-mean-token-mean", needs=frozenset({"entropy"})
+    )
+    assert overrides_of(cell_of())[f"{ACTOR}.loss_agg_mode"] == "token-mean"
+    assert overrides_of(cell_of())[f"{ACTOR}.calculate_entropy"] is False
+    monkeypatch.setitem(LOSSES, "cegppo", whole)
+    said = overrides_of(cell_of())
+    assert said[f"{ACTOR}.loss_agg_mode"] == "seq-mean-token-mean"
+    assert said[f"{ACTOR}.calculate_entropy"] is True
+
+
+def test_a_schedule_is_written_with_whole_steps() -> None:
+    cell = cell_with("cegppo", beta1={585: 0.5, 1: 0}, beta2=1)
+    assert cell.params["beta1"] == {"1": 0.0, "585": 0.5}
+    assert overrides_of(cell)[f"+{ACTOR}.policy_loss.params.beta1"] == {1: 0.0, 585: 0.5}
+
+
+def test_a_loss_from_a_file_is_named_by_its_full_path(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "from cegppo_verl.losses.ppo_clip import GRPO\nimport dataclasses\n"
+        "LOSS = dataclasses.replace(GRPO, runs=None, verl=None)\n"
+    )
+    said = overrides_of(cell_with(str(file)))
+    assert said[f"{ACTOR}.policy_loss.loss_mode"] == "mine"
+    assert said[f"+{ACTOR}.policy_loss.algorithm"] == f"{file}:LOSS"
 
 
 def test_the_seed_reaches_data_and_sampling() -> None:
@@ -203,14 +240,12 @@ def test_environment_per_platform() -> None:
 
 
 def test_classes_and_files_named_in_overrides_exist() -> None:
-    from cegppo_verl.losses.registry import LOSSES
-
     params = resolve_params("cegppo", {"beta1": 0.5, "beta2": 1.0})
     assert vars(LOSSES["cegppo"].params(**params)) == params
     package = Path(__file__).parents[2] / "cegppo_verl"
     assert "class CpuWorkerExtension" in (package / "verl_plugin/cpu/vllm_worker.py").read_text()
     assert "class FastReplayBuffer" in (package / "verl_plugin/replay.py").read_text()
-    assert "class CEGPPOPolicyLossConfig" in (package / "verl_plugin/config.py").read_text()
+    assert "class LossConfig(" in (package / "verl_plugin/config.py").read_text()
 
 
 # --- verl itself

@@ -7,7 +7,7 @@ from verl.utils.metric import Metric
 from verl.workers.config import ActorConfig
 
 from cegppo_verl.verl_plugin import policy_loss
-from cegppo_verl.verl_plugin.config import CEGPPOPolicyLossConfig
+from cegppo_verl.verl_plugin.config import LossConfig
 
 policy_loss.register()  # verl's plugin loader has done it; twice is fine
 cegppo = core_algos.get_policy_loss_fn("cegppo")
@@ -25,11 +25,20 @@ COUNTS = {
 }
 
 
-def actor(beta1=0.5, beta2=1.0, dual_clip=None, policy=None, **settings):
-    """An ActorConfig as a worker builds it."""
-    policy = policy or CEGPPOPolicyLossConfig(beta1=beta1, beta2=beta2, dual_clip=dual_clip)
+def actor(
+    beta1=0.5, beta2=1.0, dual_clip=None, policy=None, clip_ratio_low=0.2, clip_ratio_high=0.2, **settings
+):
+    """An ActorConfig as a worker builds it, for CE-GPPO unless ``policy`` says otherwise."""
+    bounds = {"epsilon_low": clip_ratio_low, "epsilon_high": clip_ratio_high}
+    policy = policy or loss_config("cegppo", beta1=beta1, beta2=beta2, dual_clip=dual_clip, **bounds)
     base = {"strategy": "fsdp", "rollout_n": 1, "ppo_micro_batch_size_per_gpu": 1}
-    return ActorConfig(**base, policy_loss=policy, **settings)
+    both = {"clip_ratio_low": clip_ratio_low, "clip_ratio_high": clip_ratio_high}
+    return ActorConfig(**base, **both, policy_loss=policy, **settings)
+
+
+def loss_config(algorithm, loss_mode=None, **params):
+    """The policy-loss configuration of an algorithm."""
+    return LossConfig(loss_mode=loss_mode or algorithm, algorithm=algorithm, params=params)
 
 
 def tensors(seed=0, dtype=torch.float64, spread=1.0):

@@ -13,16 +13,17 @@ from verl_plugin.adapter_cases import as_subject, call, cegppo, tensors
 
 from cegppo_verl.losses.registry import LOSSES
 from cegppo_verl.verl_plugin import policy_loss
-from cegppo_verl.verl_plugin.config import CEGPPOPolicyLossConfig
+from cegppo_verl.verl_plugin.config import LossConfig
 
+KEY = "actor_rollout_ref.actor.policy_loss"
 SELECT = [
-    "actor_rollout_ref.actor.policy_loss._target_=cegppo_verl.verl_plugin.config.CEGPPOPolicyLossConfig",
-    "actor_rollout_ref.actor.policy_loss.loss_mode=cegppo",
+    f"{KEY}._target_=cegppo_verl.verl_plugin.config.LossConfig",
+    f"{KEY}.loss_mode=cegppo",
     "actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu=1",
-    "actor_rollout_ref.actor.clip_ratio_low=0.1",
-    "actor_rollout_ref.actor.clip_ratio_high=0.3",
+    f"+{KEY}.params.epsilon_low=0.1",
+    f"+{KEY}.params.epsilon_high=0.3",
 ]
-BETAS = ["+actor_rollout_ref.actor.policy_loss.beta1=.25", "+actor_rollout_ref.actor.policy_loss.beta2=1"]
+BETAS = [f"+{KEY}.params.beta1=.25", f"+{KEY}.params.beta2=1"]
 
 
 def composed(*overrides):
@@ -34,13 +35,11 @@ def composed(*overrides):
 
 
 def test_the_parameters_arrive_through_verls_composition():
-    config = composed(*SELECT, *BETAS, "+actor_rollout_ref.actor.policy_loss.dual_clip=10.0")
-    assert isinstance(config.policy_loss, CEGPPOPolicyLossConfig)
-    assert (config.policy_loss.beta1, config.policy_loss.beta2) == (0.25, 1)
+    config = composed(*SELECT, *BETAS, f"+{KEY}.params.dual_clip=10.0")
+    assert isinstance(config.policy_loss, LossConfig)
     params = policy_loss.params_of("cegppo", LOSSES["cegppo"], config)
-    assert params == LOSSES["cegppo"].params(
-        beta1=0.25, beta2=1, epsilon_low=0.1, epsilon_high=0.3, dual_clip=10.0
-    )
+    given = {"beta1": 0.25, "beta2": 1, "epsilon_low": 0.1, "epsilon_high": 0.3, "dual_clip": 10.0}
+    assert params == LOSSES["cegppo"].params(**given)
     old, log_prob, advantages, mask = tensors()
     gradient = call(cegppo, old, log_prob, advantages, mask, "token-mean", config)[1]
     hyper = PAPER | {"beta1": 0.25, "epsilon_low": 0.1, "epsilon_high": 0.3, "dual_clip": 10.0}
@@ -54,25 +53,33 @@ def test_the_parameters_arrive_through_verls_composition():
         (SELECT, "beta1 is required"),
         ([*SELECT, BETAS[0]], "beta2 is required"),
         ([*SELECT, BETAS[0], BETAS[1].replace("=1", "=-1")], "beta2 must be a number"),
+        ([*SELECT, *BETAS, f"+{KEY}.params.dual_clip=.5"], "dual_clip must be a number"),
+        ([*SELECT, *BETAS, f"+{KEY}.params.beta3=1"], "unknown parameter beta3"),
+        ([*SELECT, *BETAS, f"+{KEY}.beta3=1"], "beta3"),
         (
-            [*SELECT, *BETAS, "+actor_rollout_ref.actor.policy_loss.dual_clip=.5"],
-            "dual_clip must be a number",
+            [SELECT[0], *SELECT[2:], *BETAS, f"+{KEY}.algorithm=cegppo"],
+            "loss_mode is 'vanilla', which would ignore",
         ),
-        ([SELECT[0], *SELECT[2:], *BETAS], "loss_mode is 'vanilla', which would ignore"),
-        ([*SELECT, *BETAS, "+actor_rollout_ref.actor.policy_loss.beta3=1"], "beta3"),
+        ([SELECT[0], f"{KEY}.loss_mode=cegpo", *SELECT[2:], *BETAS], "did you mean 'cegppo'"),
     ],
-    ids=["no_beta1", "no_beta2", "negative", "dual_clip", "loss_mode", "unknown_key"],
+    ids=["no_beta1", "no_beta2", "negative", "dual_clip", "unknown", "unknown_key", "loss_mode", "misspelt"],
 )
 def test_a_wrong_configuration_is_refused_with_its_reason(overrides, complaint):
     with pytest.raises(Exception, match=complaint):  # hydra wraps ours in its InstantiationException
         composed(*overrides)
 
 
+def test_a_schedule_arrives_with_whole_steps():
+    config = composed(*SELECT, BETAS[1], f"+{KEY}.params.beta1={{1:0.0,585:0.5}}")
+    assert config.policy_loss.given["beta1"] == {1: 0.0, 585: 0.5}
+    assert config.policy_loss.starting_params().beta1 == 0.0
+
+
 def test_the_configuration_is_frozen_like_verls():
-    config = CEGPPOPolicyLossConfig(beta1=0.5, beta2=1.0)
+    config = LossConfig(loss_mode="cegppo", params={"beta1": 0.5, "beta2": 1.0})
     with pytest.raises(Exception, match="frozen"):
-        config.beta1 = 1.0
-    assert config.get("beta1") == config["beta1"] == 0.5
+        config.params = {}
+    assert config.get("params") == config["params"] == {"beta1": 0.5, "beta2": 1.0}
 
 
 def test_an_upper_clip_bound_left_open_falls_back_to_clip_ratio():
