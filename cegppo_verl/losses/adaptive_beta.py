@@ -31,8 +31,8 @@ Then u → d/g and H → H*, which needs |d| < g. If |d| > g no β within the bo
 its limit, the integral stays put, and once the error has turned to −e0 or beyond, u leaves the limit in the
 first step and has crossed 0 after at most max(1, ⌈(1 − k_p e0)/(k_i e0)⌉) steps, however long the saturation
 was. With g < 0 (the signs wrong for a task) the loop is unstable and u runs into a limit while |e| grows: the
-state counts the steps at a limit and says by how much |e| grew over them. With g ≈ 0 (nothing lies outside the interval, e.g. one update per
-batch) it does nothing. See reports/adaptive_beta_theory.md.
+state counts the steps at a limit and says by how much |e| grew over them. With g ≈ 0 (nothing lies outside
+the interval, e.g. one update per batch) it does nothing. See reports/adaptive_beta_theory.md.
 
 Nearest to it is EntroPIC (arXiv 2511.15248): a PI law in H itself, clipped to ±1 and without anti-windup in
 the authors' code (yk7333/EntroPIC, README), acting on the coefficients of high-probability tokens instead.
@@ -137,9 +137,10 @@ class Params(parameters.Parameters):
 class Controller:
     """The law in the module's text. State, all plain numbers:
 
-    ``u``, ``integral``, ``error`` (e of the last measurement), ``saturated`` (how many steps running u has been
-    at the same limit), ``lost`` (by how much |e| has grown since the first of these: many such steps with lost > 0
-    mean that β cannot hold the target, |d| > g, or works the other way, g < 0), ``held`` (1: no usable entropy).
+    ``u``, ``integral``, ``error`` (e of the last measurement), ``saturated`` (how many steps running u has
+    been at the same limit), ``lost`` (by how much |e| has grown since the first of these: many such steps
+    with lost > 0 mean that β cannot hold the target, |d| > g, or works the other way, g < 0), ``held`` (1:
+    no usable entropy in this step).
     """
 
     params: Params
