@@ -1,4 +1,4 @@
-"""The curve of one loss, and the family side by side, as figures: colour and dash both tell the signs apart."""
+"""The curve of one loss, and the family side by side, as figures; colour and dash both tell the signs."""
 
 from __future__ import annotations
 

@@ -94,13 +94,14 @@ def caption(loss: Loss, example: entries.Example, drawn: list[Curve]) -> str:
     lines = [
         "w as weight(tokens, params) returns it; δ logarithmic, w linear below 0.1 and logarithmic above.",
         "Dotted grey: PPO-clip with ε = 0.2, no dual clip.",
-        _values(loss, example),
+        values(loss, example),
         state(loss, drawn),
     ]
     return "\n".join(line for line in lines if line)
 
 
-def _values(loss: Loss, example: entries.Example) -> str:
+def values(loss: Loss, example: entries.Example) -> str:
+    """The parameters of the curve, and which of them only illustrate."""
     known = specs(loss.params)
     given = ", ".join(f"{known[name].symbol} = {entries.shown(v)}" for name, v in example.values.items())
     if not example.illustrative:

@@ -20,7 +20,7 @@ _NARROW, _LEFT = 60, 24
 
 
 def listing(losses: Mapping[str, Loss]) -> Table:
-    """All losses: name, paper, whose code, w per sign, parameters with ranges and sources, needs, departures."""
+    """All losses: paper, whose code, w per sign, parameters with ranges and sources, needs, departures."""
     table = Table(show_lines=True, expand=True, title="Losses", title_justify="left")
     table.add_column("loss", width=_LEFT, overflow="fold")
     table.add_column("gradient weight w of Â·∇log π, parameters, remarks", ratio=1, overflow="fold")
@@ -49,12 +49,9 @@ def parameters(loss: Loss) -> RenderableType:
     if not known:
         return Text("It has no parameters.\n")
     table = Table(title="Parameters", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    for head, options in (
-        ("name", {"min_width": 12}),
-        ("default, range", {"min_width": 16}),
-        ("meaning", {}),
-    ):
-        table.add_column(head, overflow="fold", **options)
+    table.add_column("name", overflow="fold", min_width=12)
+    table.add_column("default, range", overflow="fold", min_width=16)
+    table.add_column("meaning", overflow="fold")
     for name, spec in known.items():
         label = f"{spec.symbol}\n{name}" if spec.symbol != name else name
         meaning = "\n".join(filter(None, (spec.doc, spec.unit, f"source: {entries.source(spec)}")))
