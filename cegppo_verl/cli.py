@@ -154,6 +154,24 @@ def doctor(
     raise typer.Exit(checks.exit_code(findings))
 
 
+@app.command("check-loss")
+def check_loss(
+    loss: Annotated[
+        str,
+        typer.Argument(
+            help="A name, path/to/file.py[:function] or package.module[:function].", show_default=False
+        ),
+    ],
+    param: Annotated[
+        list[str] | None, typer.Option(help="A hyper-parameter, e.g. beta1=0.5; may be repeated.")
+    ] = None,
+) -> None:
+    """Check anybody's policy loss against the contract; a failure shows the smallest input; exit code 1."""
+    from cegppo_verl.contract import command
+
+    raise typer.Exit(command.check_loss(loss, param or [], console))
+
+
 bench = typer.Typer(no_args_is_help=True, help="Measure; both sides in one run, ratios printed.")
 app.add_typer(bench, name="bench")
 

@@ -1,0 +1,73 @@
+"""What a check says: a measured number and its bound, or why it does not apply."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Status = Literal["passed", "FAILED", "not applicable"]
+
+
+class NotApplicableError(Exception):
+    """The check has no meaning for this loss; the text says why."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What one check found.
+
+    Args:
+        value: the number found, dimensionless unless ``what`` says otherwise; NaN never passes.
+        bound: the largest value that passes.
+        what: what the number is, e.g. "largest relative error".
+        example: for a failure, the smallest input that shows it, as text that can be pasted into Python.
+    """
+
+    value: float
+    bound: float
+    what: str
+    example: str = ""
+
+    @property
+    def passed(self) -> bool:
+        """Whether the number is within the bound."""
+        return self.value <= self.bound
+
+
+@dataclass(frozen=True)
+class Result:
+    """One row of the table.
+
+    Args:
+        name: the check's. status: passed, FAILED or not applicable.
+        note: why it does not apply, or what was raised.
+        measured: absent where nothing was measured.
+    """
+
+    name: str
+    status: Status
+    note: str = ""
+    measured: Measured | None = None
+
+
+@dataclass(frozen=True)
+class Report:
+    """All results for one loss.
+
+    Args:
+        loss: its name. form: which of the three it was recognised as. results: in the order of the checks.
+    """
+
+    loss: str
+    form: str
+    results: tuple[Result, ...]
+
+    @property
+    def failures(self) -> tuple[Result, ...]:
+        """The failed checks."""
+        return tuple(r for r in self.results if r.status == "FAILED")
+
+    @property
+    def passed(self) -> bool:
+        """Whether no check failed."""
+        return not self.failures
