@@ -1,7 +1,8 @@
 """Parameters that change during a run: schedules over the training step, and feedback controllers.
 
-A controller lives in the trainer's driver process, once per run. Before the updates of a step it sees one :class:`Observation` and says which of the loss's parameters have which values during that step. The
-plugin sends those numbers to every rank with the batch, logs them, and keeps the state beside each
+A controller lives in the trainer's driver process, once per run. Before the updates of a training step it
+sees one :class:`Observation` and says which of the loss's parameters have which values during that step.
+The plugin sends those numbers to every rank with the batch, logs them, and keeps the state beside each
 checkpoint. So all ranks and micro-batches agree by construction, and a resumed run goes on where it was.
 """
 

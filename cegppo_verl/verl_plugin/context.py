@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 VALUES = "cegppo_values"  # key of the batch under which the parameters' values travel, as JSON
+LOGGED = "actor/control/"  # prefix of the metrics that say which values were in force
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,6 @@ from cegppo_verl.verl_plugin import context
 from cegppo_verl.verl_plugin.config import LossConfig
 
 STATE_FILE = "cegppo_control.json"  # beside verl's own files in global_step_<n>
-PREFIX = "actor/control/"
 
 
 class Control:
@@ -83,7 +82,7 @@ def with_update_actor(update_actor: Callable[..., Any]) -> Callable[..., Any]:
             seen = Observation(self.global_steps, self.total_training_steps, _entropy(control, batch))
             values = control.advance(seen)
             batch.extra_info[context.VALUES] = json.dumps(values)
-            metrics.update({PREFIX + name: value for name, value in _logged(control, seen, values).items()})
+            metrics.update({context.LOGGED + name: value for name, value in _logged(control, seen, values).items()})
         return update_actor(self, batch, metrics=metrics)
 
     return wrapped

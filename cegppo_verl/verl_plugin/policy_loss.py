@@ -108,7 +108,8 @@ def verl_loss(name: str, loss: Loss) -> PolicyLoss:
         if loss.reduction == "micro-batch":
             total = total * share_of_rows(len(response_mask), whole)
         totals = anatomy.read(lengths.sum())
-        return total, diagnostics.clip_metrics(totals) | diagnostics.as_metrics(totals)
+        decided = {context.LOGGED + k: v for k, v in side.values.items()} if loss.statistics else {}
+        return total, diagnostics.clip_metrics(totals) | diagnostics.as_metrics(totals) | decided
 
     policy_loss.__name__ = policy_loss.__qualname__ = f"policy_loss_{name}"
     policy_loss.loss = loss  # type: ignore[attr-defined]
