@@ -154,7 +154,8 @@ def _difference_error(subject: LossObject, case: Case) -> float:
     slopes = [-(a - b) / step / tokens_ for a, b in ((middle, left), (right, middle))]
     smooth = (slopes[0] - slopes[1]).abs() <= 1e-3 * exact.abs().max()
     central = torch.where(smooth & batch.mask.bool(), (slopes[0] + slopes[1]) / 2, exact)
-    return relative(central, exact, 1e4 * exact.abs().max().item())
+    # A difference has the precision of the value: weights below 1e-3 count as 1e-3.
+    return relative(central, exact, 1e6 * batch.advantages.abs().max().item() / tokens_)
 
 
 def _rows(subject: LossObject, case: Case, column: int, step: float) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -35,21 +35,44 @@ def literal(
         dual_clip = 3.0
     if bug == "dual_clip_ignored":
         dual_clip = None
+    if bug == "zero_beta_taken_for_missing":
+        beta1, beta2 = beta1 or 1.0, beta2 or 1.0
+    if bug == "advantages_written_to":
+        advantages.mul_(mask)
+    live = torch.ones_like(log_prob, dtype=torch.bool) if bug in OPEN else mask.bool()
+    old_log_prob, log_prob, advantages = (t.where(live, 0.0) for t in (old_log_prob, log_prob, advantages))
     wide = (lambda t: t) if bug == "computed_in_bf16" or log_prob.dtype != torch.bfloat16 else Tensor.float
-    log_ratio = wide(log_prob) - wide(old_log_prob)
+    if bug == "advantages_normalised_again":
+        advantages = advantages / advantages.abs().max().clamp(min=1.0)
+    finite = log_prob if bug == "log_prob_not_guarded" else log_prob.nan_to_num(neginf=-1e4)
+    log_ratio = wide(finite) - wide(old_log_prob)
     if bug == "ratio_inverted":
         log_ratio = -log_ratio
-    per_token = _objective(
-        log_ratio, wide(advantages), beta1, beta2, epsilon_low, epsilon_high, dual_clip, bug
-    )
+    hyper = beta1, beta2, epsilon_low, epsilon_high, dual_clip
+    per_token = _objective(log_ratio, wide(advantages), *hyper, bug)
     if bug == "sign_flipped":
         per_token = -per_token
-    keep = torch.ones_like(mask) if bug == "mask_forgotten" else mask
-    tokens: Any = batch_num_tokens
+    if bug == "tokens_read_one_by_one":
+        per_token = (
+            per_token * sum(1.0 for x in log_ratio.flatten() if x.item() == x.item()) / log_ratio.numel()
+        )
+    if bug == "value_of_another_loss":
+        per_token = per_token + 0.01
+    total = _summed(per_token, mask, bug)
+    tokens = batch_num_tokens
     if batch_num_tokens is None or bug == "local_token_mean":
-        tokens = mask.sum()
-    scale = 1 if bug == "dp_size_forgotten" else dp_size
-    return -(per_token * keep).sum() / tokens * scale
+        tokens = mask.sum().clamp(min=1)
+    return -total / tokens * (1 if bug == "dp_size_forgotten" else dp_size)
+
+
+def _summed(per_token: Tensor, mask: Tensor, bug: str | None) -> Tensor:
+    if bug == "mask_forgotten":
+        return per_token.sum()
+    if bug == "boolean_mask_taken_for_granted":
+        return per_token[mask].sum()
+    if bug == "mean_of_an_empty_row":
+        return ((per_token * mask).sum(-1) / mask.sum(-1) * mask.sum(-1)).sum()
+    return (per_token * mask).sum()
 
 
 def _objective(
@@ -98,32 +121,44 @@ def _objective(
     return objective
 
 
-BUGS = (
-    "sign_flipped",
-    "betas_swapped",
-    "epsilons_swapped",
-    "advantage_signs_swapped",
-    "bounds_not_strict",
-    "mask_forgotten",
-    "clamped_before_the_preserved_term",
-    "literal_division",
-    "detach_dropped",
-    "stop_gradient_forgotten",
-    "bound_factor_forgotten",
-    "ratio_inverted",
-    "clipped_on_both_sides",
-    "ppo_clip",
-    "nothing_clipped",
-    "pessimistic_branch_uncapped",
-    "dual_clip_on_by_default",
-    "dual_clip_ignored",
-    "local_token_mean",
-    "dp_size_forgotten",
-    "computed_in_bf16",
-)
+OPEN = ("padding_multiplied", "mask_forgotten")  # padding is not cleared before the ratio is formed
+
+# Every mistake with a check that must see it.
+BUGS = {
+    "sign_flipped": "on-policy",
+    "betas_swapped": "gradient as printed",
+    "epsilons_swapped": "gradient as printed",
+    "advantage_signs_swapped": "worked by hand",
+    "bounds_not_strict": "bounds are inside",
+    "mask_forgotten": "padding",
+    "padding_multiplied": "padding of NaN and ∞",
+    "boolean_mask_taken_for_granted": "kinds of mask",
+    "mean_of_an_empty_row": "no tokens",
+    "clamped_before_the_preserved_term": "extremes keep gradients",
+    "literal_division": "extremes are finite",
+    "pessimistic_branch_uncapped": "extremes are finite",
+    "log_prob_not_guarded": "log π = −∞",
+    "detach_dropped": "gradient as printed",
+    "stop_gradient_forgotten": "gradient as printed",
+    "bound_factor_forgotten": "worked by hand",
+    "ratio_inverted": "gradient as printed",
+    "clipped_on_both_sides": "gradient as printed",
+    "ppo_clip": "gradient as printed",
+    "nothing_clipped": "worked by hand",
+    "dual_clip_on_by_default": "worked by hand",
+    "dual_clip_ignored": "gradient as printed",
+    "zero_beta_taken_for_missing": "limits",
+    "value_of_another_loss": "value as printed",
+    "advantages_normalised_again": "linear in Â",
+    "local_token_mean": "micro-batches",
+    "dp_size_forgotten": "data-parallel ranks",
+    "computed_in_bf16": "bf16",
+    "advantages_written_to": "inputs kept",
+    "tokens_read_one_by_one": "host synchronisations",
+}
 
 
 def mutant(bug: str) -> Callable[..., Tensor]:
     """The literal form with one mistake."""
     assert bug in BUGS
-    return lambda *tensors, **hyper: literal(*tensors, **hyper, bug=bug)
+    return partial(literal, bug=bug)

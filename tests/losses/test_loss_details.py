@@ -2,18 +2,21 @@
 
 import subprocess
 import sys
+from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import torch
 from losses.loss_contract import PAPER, batch
 
-from cegppo_verl.losses import cegppo, ppo_clip, regions, weighted
+from cegppo_verl.losses import cegppo, parameters, ppo_clip, regions, weighted
+from cegppo_verl.losses.registry import LOSSES
 
 PARAMS = cegppo.Params(**PAPER)
 
 
-def weight(ratio, advantages):
-    return cegppo.weight(ratio, advantages, PARAMS)
+def weight(tokens):
+    return cegppo.weight(tokens, PARAMS)
 
 
 def tensors(seed=0):
@@ -53,7 +56,58 @@ def test_out_of_range_is_refused_by_name(name, bad):
 
 
 def test_the_ends_of_the_ranges_are_allowed():
-    cegppo.Params(beta1=0, beta2=7.5, epsilon_low=0.0, epsilon_high=0.0, dual_clip=1.0001)
+    lowest = parameters.EPSILON_LOWEST
+    cegppo.Params(beta1=0, beta2=7.5, epsilon_low=lowest, epsilon_high=lowest, dual_clip=1.0001)
+    cegppo.Params(beta1=cegppo.BETA_MAX, beta2=0, epsilon_low=0.999, epsilon_high=5.0)
+
+
+@pytest.mark.parametrize(
+    ("value", "meant"),
+    [(20, "not a percentage: write 0.2"), (1.2, "not a bound: write 0.2"), (0.9, "above 0"), (3e-4, "GSPO")],
+)
+def test_an_epsilon_out_of_range_says_what_was_probably_meant(value, meant):
+    assert meant in parameters.specs(cegppo.Params)["epsilon_low"].why(value)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({**PAPER, "beta3": 1.0}, "unknown parameter beta3; there are: beta1, beta2"),
+        ({"beta2": 1.0}, "beta1 is required: share of the edge gradient"),
+        ({**PAPER, "beta2": None}, "beta2 is required"),
+    ],
+)
+def test_unknown_and_missing_names_are_named(values, message):
+    with pytest.raises(ValueError, match=message):
+        parameters.from_values(cegppo.Params, values)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_every_parameter_says_what_it_is_and_where_its_default_comes_from(name):
+    for key, spec in parameters.specs(LOSSES[name].params).items():
+        assert spec.symbol, key
+        assert spec.doc, key
+        assert spec.source, f"{key} has no source"
+        if spec.required:
+            assert spec.example is not None, f"{key} is required and suggests nothing"
+        else:
+            assert spec.problem(spec.default) == "", key
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_every_range_is_kept_at_both_ends(name):
+    for key, spec in parameters.specs(LOSSES[name].params).items():
+        if spec.choices:
+            assert spec.problem("no such word"), key
+            continue
+        assert spec.problem(spec.low - 1e-6), key
+        assert bool(spec.problem(spec.low)) == spec.open_low, key
+        assert spec.problem(float("nan")), key
+        assert spec.problem(float("inf")), key
+        assert bool(spec.problem(None)) != spec.nullable, key
+        if spec.high != float("inf"):
+            assert spec.problem(spec.high) == "", key
+            assert spec.problem(spec.high * 1.001 + 1e-6), key
 
 
 # --- regions
@@ -145,7 +199,8 @@ def test_scale_multiplies_value_and_gradient():
     old, log_prob, advantages, mask = tensors()
     scale = torch.rand_like(old) + 0.5
     rows = weighted.row_losses(old, log_prob, advantages, mask, weight, scale=scale)
-    expected = -(weight((log_prob - old).detach().exp(), advantages) * advantages * mask * scale)
+    w = torch.cat([weight(tokens) for tokens in weighted.blocks(old, log_prob, advantages, mask)])
+    expected = -(w * advantages * mask * scale)
     torch.testing.assert_close(rows, expected.sum(-1), rtol=1e-12, atol=0)
     rows.sum().backward()
     torch.testing.assert_close(log_prob.grad, expected, rtol=1e-12, atol=0)
@@ -170,7 +225,8 @@ def test_only_log_prob_gets_a_gradient():
 
 @pytest.mark.parametrize("dual_clip", [None, 3.0])
 def test_ppo_clip_value_and_gradient(dual_clip):
-    params = ppo_clip.Params(epsilon_low=0.2, epsilon_high=0.28, dual_clip=dual_clip)
+    values = {"epsilon_low": 0.2, "epsilon_high": 0.28, "dual_clip": dual_clip}
+    params = SimpleNamespace(**values)  # verl's dual clip cannot be off; the formula's can
     old, log_prob, advantages, mask = tensors()
     log_prob = (old + 3 * (log_prob - old)).detach().requires_grad_()  # far enough for δ > 3
     rows = weighted.row_losses(
@@ -178,8 +234,8 @@ def test_ppo_clip_value_and_gradient(dual_clip):
         log_prob,
         advantages,
         mask,
-        lambda r, a: ppo_clip.weight(r, a, params),
-        value=lambda r, a: ppo_clip.value(r, a, params),
+        partial(ppo_clip.weight, params=params),
+        value=partial(ppo_clip.value, params=params),
     )
     (gradient,) = torch.autograd.grad(rows.sum(), log_prob)
     ratio = (log_prob - old).exp()
@@ -207,3 +263,19 @@ def test_losses_need_torch_and_nothing_else():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_losses_import_without_torch():
+    code = (
+        "import sys, pkgutil, importlib\n"
+        "sys.modules['torch'] = None\n"
+        "import cegppo_verl.losses as room\n"
+        "for module in pkgutil.iter_modules(room.__path__):\n"
+        "    if module.name != 'weighted':\n"  # the one that runs a loss
+        "        importlib.import_module(f'cegppo_verl.losses.{module.name}')\n"
+        "from cegppo_verl.losses.registry import LOSSES\n"
+        "from cegppo_verl.losses.parameters import specs\n"
+        "print(sum(bool(specs(loss.params)) for loss in LOSSES.values()) > 3)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "True"
