@@ -15,7 +15,7 @@ from cegppo_verl.contract.search import Case
 from cegppo_verl.contract.subjects import Subject, Values
 
 EXTREMES = (-1000.0, -104.0, -100.0, -20.0, -1.0, 0.0, 1.0, 20.0, 89.0, 100.0, 1000.0)
-NEGLIGIBLE = 1e-3
+ORDINARY = (1e-3, 1e3)  # cutting off a weight of e^20, as verl's clamp does, protects rather than loses
 FAR = (-1000.0, -100.0, -21.0, 21.0, 100.0, 1000.0)
 
 
@@ -48,7 +48,7 @@ def _bad(subject: Subject, batch: Batch, values: Values) -> bool:
 
 
 def not_silenced(subject: Subject) -> Measured:
-    """Beyond ±20 nats a weight that is not negligible there does not vanish: no clamp cuts it off."""
+    """Beyond ±20 nats a weight of ordinary size does not vanish: no clamp cuts its gradient off."""
     subject, losses = bare(subject), []
     for values in subject.settings:
         for sign in (1.0, -1.0):
@@ -56,7 +56,7 @@ def not_silenced(subject: Subject) -> Measured:
                 near, far = (
                     _weight(subject, x, sign, values) for x in (math.copysign(19.9, log_ratio), log_ratio)
                 )
-                lost = 0.0 if abs(near) < NEGLIGIBLE else 1 - abs(far) / abs(near)
+                lost = 0.0 if not ORDINARY[0] <= abs(near) <= ORDINARY[1] else 1 - abs(far) / abs(near)
                 losses.append((lost, str(Case(values, [[(log_ratio, sign, 1, -1.25, 1, 1)]]))))
     lost, example = max(losses, key=lambda pair: math.inf if math.isnan(pair[0]) else pair[0])
     return Measured(max(lost, 0.0), 0.5, "largest share of a weight lost", example)
