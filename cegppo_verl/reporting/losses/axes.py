@@ -12,9 +12,9 @@ from cegppo_verl.reporting.losses.curves import LIMIT, Curve
 
 LINEAR = 0.1
 TOP = 25.0
-BOTTOM = -10.0
+BOTTOM = -3.0
 RATIO_TICKS = (0.05, 0.2, 0.5, 1.0, 2.0, 5.0, 20.0)
-WEIGHT_TICKS = (-10.0, -1.0, 0.0, 0.1, 0.3, 1.0, 3.0, 10.0)
+WEIGHT_TICKS = (-3.0, -1.0, -0.3, 0.0, 0.1, 0.3, 1.0, 3.0, 10.0)
 
 
 def height(w: np.ndarray | float) -> np.ndarray:
@@ -24,8 +24,8 @@ def height(w: np.ndarray | float) -> np.ndarray:
 
 def bottom(curves: list[Curve]) -> float:
     """The lower end of the axis: a little below 0, or lower where weights are negative."""
-    least = min(min(c.positive.min(), c.negative.min()) for c in curves)
-    return float(max(BOTTOM, 1.3 * least)) if least < -1e-6 else -0.03
+    least = min(np.nanmin(values) for c in curves for values in (c.positive, c.negative))
+    return float(max(BOTTOM, min(-0.03, 1.3 * least)))
 
 
 def across(log_ratio: np.ndarray | float) -> np.ndarray:

@@ -49,12 +49,14 @@ def _figure(drawings: Sequence[Drawing], columns: int, panel: tuple[float, float
     size = (panel[0] * columns, panel[1] * rows + legend_height)
     figure = Figure(figsize=size, layout="constrained")
     figure.get_layout_engine().set(rect=(0, 0, 1, 1 - legend_height / size[1]))
-    grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
-    low = min(axes.bottom(list(d.curves)) for d in drawings)
+    grid = figure.subplots(rows, columns, squeeze=False, sharex=True)
     for index, axis in enumerate(grid.ravel()):
         if index < len(drawings):
+            low = axes.bottom(list(drawings[index].curves))
             _panel(axis, drawings[index], low)
-            _labels(axis, first=index % columns == 0, last=index + columns >= len(drawings))
+            first = index % columns == 0
+            _labels(axis, first=first, last=index + columns >= len(drawings))
+            axis.tick_params(labelleft=first or low < -1)
         else:
             axis.set_axis_off()
     _legend(figure, any(len(d.curves) > 1 for d in drawings))

@@ -91,7 +91,7 @@ def drawing(loss: Loss, example: entries.Example) -> figure.Drawing:
         f"{known[name].symbol} = {entries.shown(example.values[name])}" for name in example.illustrative
     ]
     subtitle = f"e.g. {', '.join(chosen)}" if chosen else ""
-    return figure.Drawing(loss.title, _cut(subtitle, 46), drawn)
+    return figure.Drawing(_cut(loss.title, 27), _cut(subtitle, 46), drawn)
 
 
 def _cut(words: str, limit: int) -> str:
@@ -149,14 +149,15 @@ def _render(template: str, **values: Any) -> bytes:
     return (rendered.strip() + "\n").encode("utf-8", "replace")
 
 
+_OTHERS = " and ".join(f"{prob:g}" for prob in curves.OTHER_PROBS)
 CAPTION = (
     "w of Â·∇log π against δ, both axes logarithmic (w linear below 0.1), computed by each loss's own weight "
     "function on responses of one token, with its default parameters; required ones as written above the "
-    "panel, only to illustrate. Grey: PPO-clip with ε = 0.2 and no dual clip. Where w depends on π_old: thick "
-    f"line π_old = {curves.REFERENCE_PROB:g}, thin ones "
-    f"{' and '.join(f'{prob:g}' for prob in curves.OTHER_PROBS)}, as far as π_θ ≤ 1. For sequence-level losses "
-    "δ is the sequence's ratio. Entropies 1 nat before and after; parameters that training changes, at their "
-    "starting values. Weights beyond the axis lie on its edge."
+    "panel, only to illustrate. Grey: PPO-clip with ε = 0.2 and no dual clip. Where w depends on π_old: "
+    f"thick line π_old = {curves.REFERENCE_PROB:g}, thin ones {_OTHERS}, as far as π_θ ≤ 1. For "
+    "sequence-level losses δ is the sequence's ratio. Entropies 1 nat before and after; parameters that "
+    "training changes, at their starting values. All panels share their axes, but for losses with negative "
+    "weights, whose w axis has labels of its own. Weights beyond the axis lie on its edge."
 )
 
 
