@@ -154,6 +154,40 @@ def doctor(
     raise typer.Exit(checks.exit_code(findings))
 
 
+@app.command()
+def losses(
+    name: Annotated[
+        str | None,
+        typer.Argument(help="A name of the list, path/to/file.py, or package.module.", show_default=False),
+    ] = None,
+    param: Annotated[
+        list[str] | None, typer.Option(help="A parameter of the curve, e.g. beta1=0.5; may be repeated.")
+    ] = None,
+    figure: Annotated[Path | None, typer.Option(help="Write the curve there: .svg, .png or .pdf.")] = None,
+    page: Annotated[Path | None, typer.Option(help="Write the index of all losses into this folder.")] = None,
+) -> None:
+    """List the losses, or explain one: formula, parameters with sources, gradient-weight curve."""
+    from cegppo_verl.reporting.losses import command
+
+    command.run(name, param or [], figure, page, console)
+
+
+@app.command("new-loss")
+def new_loss(
+    name: Annotated[
+        str | None, typer.Argument(help="Of the loss, e.g. soft_clip.", show_default=False)
+    ] = None,
+    file: Annotated[
+        Path | None, typer.Option(help="One file of its own there, instead of files in this repository.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the files and write nothing.")] = False,
+) -> None:
+    """Write the skeleton of a new loss: PPO-clip that passes the contract, with marks where to change it."""
+    from cegppo_verl.scaffold import command
+
+    command.run(name, file, console, dry_run=dry_run)
+
+
 @app.command("check-loss")
 def check_loss(
     loss: Annotated[
@@ -181,11 +215,12 @@ def loss(
     batch: Annotated[int, typer.Option(min=1, help="Sequences.")] = 64,
     length: Annotated[int, typer.Option(min=1, help="Tokens per sequence.")] = 16_384,
     repeats: Annotated[int, typer.Option(min=1, help="Rounds; each runs every side once.")] = 15,
+    device: Annotated[str, typer.Option(help="cpu, or cuda to measure there too.")] = "cpu",
 ) -> None:
-    """CE-GPPO's loss against verl's vanilla and the equation written literally, on one CPU core."""
+    """CE-GPPO's loss against verl's vanilla and Eq. 8 written literally, and every other loss; one core."""
     from cegppo_verl.bench import loss as measured
 
-    measured.bench_loss(batch, length, repeats)
+    measured.bench_loss(batch, length, repeats, device)
 
 
 @bench.command()
