@@ -31,7 +31,7 @@ test: lint typecheck ## everything: style, types, tests, and the real verl + vLL
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 unit: setup ## the tests that need no pipeline
-	@$(BIN)/python -m pytest -m "not pipeline" $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -m "not pipeline and not nightly" $(PYTEST_ARGS)
 
 lint: setup ## ruff: style and formatting
 	@$(BIN)/ruff check .

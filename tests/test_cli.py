@@ -251,7 +251,10 @@ def test_the_command_needs_no_training_stack() -> None:
 
 # --- every verb explains itself
 
-VERBS = ("plan", "run", "status", "report", "validate", "doctor", "bench", "bench loss", "bench startup")
+VERBS = (
+    *("plan", "run", "status", "report", "validate", "doctor", "bench", "bench loss", "bench startup"),
+    *("check-loss", "losses", "new-loss"),
+)
 
 
 @pytest.mark.parametrize("verb", ["", *VERBS])
@@ -486,7 +489,7 @@ def test_bench_loss_hands_its_options_on(monkeypatch: pytest.MonkeyPatch) -> Non
     from cegppo_verl import cli
     from cegppo_verl.bench import loss
 
-    calls: list[tuple[int, int, int]] = []
+    calls: list[tuple[int, int, int, str]] = []
     monkeypatch.setattr(loss, "bench_loss", lambda *arguments: calls.append(arguments))
     done = CliRunner().invoke(cli.app, ["bench", "loss", "--batch", "2", "--length", "8", "--repeats", "1"])
-    assert (done.exit_code, calls) == (0, [(2, 8, 1)])
+    assert (done.exit_code, calls) == (0, [(2, 8, 1, "cpu")])

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import inspect
 from collections.abc import Callable
 from typing import Any
-from unittest import mock
 
 Side = Callable[..., Any]
 
@@ -67,25 +65,23 @@ def of_registry(name: str, wrapped: bool = True, full: bool = True, **given: Any
     from verl.trainer.ppo import core_algos
 
     from cegppo_verl.losses.registry import LOSSES
-    from cegppo_verl.verl_plugin import anatomy, context, policy_loss
+    from cegppo_verl.verl_plugin import context, policy_loss
 
     policy_loss.register()
-    config = _config(name, given)
+    config = _config(name, given, full)
     loss = core_algos.get_policy_loss_fn(LOSSES[name].runs or name)
     if LOSSES[name].runs and not wrapped:
         loss = inspect.unwrap(loss)
-    counting = functools.partial(anatomy.Anatomy, full=full)
 
     def run(**tensors: Any) -> Any:
         entropies = {need: _entropy(tensors, need) for need in LOSSES[name].needs}
-        counted = contextlib.nullcontext() if full else mock.patch.object(policy_loss, "Anatomy", counting)
-        with context.use(context.Context(**entropies)), counted:
+        with context.use(context.Context(**entropies)):
             return loss(**tensors, config=config)[0]
 
     return run
 
 
-def _config(name: str, given: dict[str, Any]) -> Any:
+def _config(name: str, given: dict[str, Any], full: bool) -> Any:
     from verl.workers.config import ActorConfig
 
     from cegppo_verl.losses.parameters import from_values, specs
@@ -100,7 +96,8 @@ def _config(name: str, given: dict[str, Any]) -> Any:
         key.split(".", 1)[1]: settings.pop(key) for key in list(settings) if key.startswith("policy_loss.")
     }
     mode = loss.runs or name
-    policy = LossConfig(loss_mode=mode, algorithm=name, params=examples | given, **inner)
+    hyper: dict[str, Any] = {"algorithm": name, "params": examples | given, "full_anatomy": full}
+    policy = LossConfig(loss_mode=mode, **hyper, **inner)
     return ActorConfig(
         strategy="fsdp", rollout_n=1, ppo_micro_batch_size_per_gpu=1, policy_loss=policy, **settings
     )

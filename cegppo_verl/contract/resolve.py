@@ -149,7 +149,7 @@ def _load(source: str) -> ModuleType:
     if source.endswith(".py") and not Path(source).is_file():
         raise UserError(f"there is no file '{source}'", hint=_nearest_file(Path(source)))
     try:
-        return external._module(source) if source.endswith(".py") else importlib.import_module(source)
+        return external.module_of(source) if source.endswith(".py") else importlib.import_module(source)
     except ValueError as error:
         raise UserError(str(error)) from error
     except ImportError as error:

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from cegppo_verl.experiment import catalog
+from cegppo_verl.experiment.algorithms import algorithm
 from cegppo_verl.experiment.cell import Cell
 from cegppo_verl.experiment.grid import Grid
+from cegppo_verl.losses.parameters import specs
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,8 @@ def _looks_like_a_bound(grid: Grid, cells: Sequence[Cell]) -> Iterator[Finding]:
     for cell in cells:
         for name, value in cell.params.items():
             limit = 0.5 if name in ("epsilon", "epsilon_low") else 1.0
-            if name.startswith("epsilon") and isinstance(value, float) and value >= limit:
+            meant = value == specs(algorithm(cell.algorithm).params)[name].default
+            if name.startswith("epsilon") and isinstance(value, float) and value >= limit and not meant:
                 hint = f"for the bound {value:g} write {abs(value - 1):.3g}"
                 yield Finding(
                     "warning", cell.arm, f"{name} = {value:g} looks like a bound, not a distance from 1", hint

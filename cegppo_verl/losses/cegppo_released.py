@@ -12,7 +12,7 @@ verl/workers/actor/dp_actor.py (update_policy) and recipe/dapo/{1_5B,7B}_perf_ru
 
 A response is correct there when its reward is 1 (wrong: −1); here when Â > 0. In a group with both outcomes
 the two agree, as Â is the reward minus the group's mean. They differ in groups that are all correct (Â = 0),
-which the scripts' group filter drops: train with ``algorithm.filter_groups`` on.
+which the scripts' group filter drops, and so does this loss.
 """
 
 from __future__ import annotations
@@ -84,13 +84,14 @@ LOSS = Loss(
     positive="δ ≤ 1+ε_high: δ; else β2(1+ε_high); plus λ·NLL",
     negative="1−ε_low ≤ δ ≤ c: δ; δ < 1−ε_low: β1(1−ε_low); δ > c: 0",
     departures=(
-        "Correct means Â > 0 instead of reward = 1: the same under the scripts' group filter with rewards "
-        "±1, which is a training setting (algorithm.filter_groups). The scripts draw 256 prompts once, drop "
-        "groups without variance and train on up to 128, fewer if fewer are left; verl 0.9.1 draws new "
-        "prompts until the batch is full. The log-ratio is clamped to ±20, and the kept weights are "
+        "Correct means Â > 0 instead of reward = 1: the same once groups without variance are left out, as "
+        "the scripts' group filter does and as here (responses with Â = 0 throughout take no part in the "
+        "means). The scripts draw 256 prompts to have up to 128 left; here as many as the grid's settings "
+        "say are drawn, and those with variance are trained on. The log-ratio is clamped to ±20, and the kept weights are "
         "constants, where the released expression gives NaN at extreme ratios."
     ),
     auxiliary=auxiliary,
     reduction="micro-batch",
+    group_filter=True,
     loss_agg_mode="token-mean",
 )

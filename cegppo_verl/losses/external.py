@@ -62,7 +62,7 @@ def version(name: str) -> str:
     loss = find(name)
     if not is_external(name):
         return loss.version
-    file = _module(_split(name)[0]).__file__
+    file = module_of(_split(name)[0]).__file__
     text = Path(file).read_bytes() if file else b""
     return f"{loss.version}+sha256:{hashlib.sha256(text).hexdigest()[:12]}"
 
@@ -74,13 +74,14 @@ def _split(name: str) -> tuple[str, str]:
 
 def _load(name: str) -> Loss:
     source, attribute = _split(name)
-    found = getattr(_module(source), attribute, None)
+    found = getattr(module_of(source), attribute, None)
     if not isinstance(found, Loss):
         raise ValueError(f"'{source}' has no {attribute} that is a cegppo_verl.losses.loss.Loss")
     return found
 
 
-def _module(source: str) -> ModuleType:
+def module_of(source: str) -> ModuleType:
+    """The module of a name without its ":ATTRIBUTE": a file's or an importable one; ValueError if neither."""
     try:
         return _from_file(Path(source)) if source.endswith(".py") else importlib.import_module(source)
     except ImportError as error:

@@ -77,6 +77,8 @@ class Loss:
             micro-batch, differentiated by autograd. Only with reduction="micro-batch".
         reduction: "global" divides by the whole mini-batch, as verl does; "micro-batch" takes the mean of
             each micro-batch and weights it by its share of the sequences.
+        group_filter: leave responses out whose advantages are all 0, i.e. the groups without variance: they
+            have no gradient anyway, but they count in means.
         statistics: mini-batch statistics that set some of the parameters anew in every update.
         controller: from parameters to the controller that sets some of them anew in every training step.
         runs: name of verl's own policy loss when that is what runs; the weight then only describes it.
@@ -99,6 +101,7 @@ class Loss:
     interval: Callable[[Any], Interval] = clip_interval
     auxiliary: Callable[[Tensor, Tensor, Tensor, Any], Tensor] | None = None
     reduction: Literal["global", "micro-batch"] = "global"
+    group_filter: bool = False
     statistics: Statistics | None = None
     controller: Callable[[Any], Controller] | None = None
     runs: str | None = None

@@ -20,6 +20,7 @@ from cegppo_verl.reporting.runs import RunView
 from cegppo_verl.reporting.sidecar import provenance, sidecar
 from cegppo_verl.reporting.summary import summarise
 from cegppo_verl.reporting.tables import study_tables
+from cegppo_verl.reporting.tracking import tracking_tables
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ def _section(study: Study, suffix: str) -> Section:
     return Section(
         study,
         tuple(summarise(study, accuracy)),
-        tuple(study_tables(study, accuracy, suffix)),
+        (*study_tables(study, accuracy, suffix), *tracking_tables(study, suffix)),
         tuple(study_plots(study, suffix)),
         tuple(examples(study)),
     )

@@ -86,7 +86,9 @@ def verl_loss(name: str, loss: Loss) -> PolicyLoss:
         rollout_is_weights: Tensor | None = None,
     ) -> tuple[Tensor, dict[str, Any]]:
         params, side = params_of(name, loss, config), context.current() or context.Context()
-        anatomy = Anatomy(loss.interval(params))
+        if loss.group_filter:
+            response_mask = with_variance(advantages, response_mask)
+        anatomy = Anatomy(loss.interval(params), config.policy_loss.full_anatomy)
         rows = weighted.row_losses(
             old_log_prob,
             log_prob,
@@ -138,6 +140,12 @@ def reduce_rows(rows: Tensor, lengths: Tensor, width: int, mode: str, info: dict
         info.setdefault("global_batch_size", (lengths > 0).sum().clamp(min=1))
     column = (rows / lengths.clamp(min=1))[:, None]
     return core_algos.agg_loss(loss_mat=column, loss_mask=lengths[:, None], loss_agg_mode=mode, **info)
+
+
+def with_variance(advantages: Tensor, response_mask: Tensor) -> Tensor:
+    """The mask without the responses whose advantages are all 0: those of groups without variance."""
+    kept = (response_mask.bool() & (advantages != 0)).any(-1, keepdim=True)
+    return response_mask * kept
 
 
 def share_of_rows(rows: int, info: dict[str, Any]) -> float:

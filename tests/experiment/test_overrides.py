@@ -266,7 +266,7 @@ def test_verl_accepts_every_arm_of_the_demo(scale: str) -> None:
     configs = json.loads(done.stdout)
     losses = [config["actor_rollout_ref"]["actor"]["policy_loss"] for config in configs]
     assert [loss["loss_mode"] for loss in losses] == ["vanilla", "vanilla", "cegppo"]
-    assert losses[2]["beta1"] == 0.5
+    assert losses[2]["params"]["beta1"] == 0.5
     for cell, config in zip(cells, configs, strict=True):
         assert config["trainer"]["device"] == found.platform
         assert config["actor_rollout_ref"]["actor"]["ppo_mini_batch_size"] == cell.settings.mini_batch_size

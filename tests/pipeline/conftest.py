@@ -27,10 +27,11 @@ class Runs:
     def __init__(self, folder: Path) -> None:
         self.folder, self.results = folder, folder / "results"
 
-    def grid(self, name: str, **settings: Any) -> Path:
-        """smoke.yaml under another name with other settings."""
+    def grid(self, name: str, arms: list[dict[str, Any]] | None = None, **settings: Any) -> Path:
+        """smoke.yaml under another name with other settings, and other arms if any are given."""
         grid = yaml.safe_load(SMOKE.read_text())
         grid["name"] = name
+        grid["arms"] = arms or grid["arms"]
         grid["settings"] = {**grid["settings"], **settings}
         path = self.folder / f"{name}.yaml"
         path.write_text(yaml.safe_dump(grid))
@@ -44,7 +45,7 @@ class Runs:
     def run(self, grid: Path, *options: str, **environment: Any) -> subprocess.CompletedProcess[str]:
         """Run to the end."""
         return subprocess.run(
-            self.command(grid, *options), capture_output=True, text=True, timeout=500, **environment
+            self.command(grid, *options), capture_output=True, text=True, **{"timeout": 500, **environment}
         )
 
     def run_dir(self, grid: Path) -> RunDir:

@@ -12,18 +12,27 @@ import pytest
 import torch
 
 from cegppo_verl.launch import jobs, processes
+from cegppo_verl.losses import schedule
+from cegppo_verl.losses.control import Observation
+from cegppo_verl.losses.registry import LOSSES
 from cegppo_verl.records import progress
 from cegppo_verl.records.metrics import load_metrics
 from cegppo_verl.records.status import DONE, status_of
 
 pytestmark = pytest.mark.pipeline
 STEPS = 5
+# A loss with state to lose: a feedback controller, and beside it a parameter on a schedule.
+ARM = {
+    "name": "adaptive",
+    "algorithm": "adaptive_beta",
+    "params": {"target": 0.9, "gain_p": 1.0, "epsilon_high": {1: 0.2, 4: 0.28}},
+}
 
 
 @pytest.fixture(scope="module")
 def killed(runs):
     """A run whose driver got SIGKILL after step 2, then the same command again."""
-    grid = runs.grid("killed", total_steps=STEPS)
+    grid = runs.grid("killed", [ARM], total_steps=STEPS)
     runner = subprocess.Popen(runs.command(grid, "--retries", "0"), stdout=subprocess.DEVNULL)
     run = runs.run_dir(grid)
     wait_for(lambda: {1, 2} <= progress.trained_steps(run), runner)
@@ -95,3 +104,25 @@ def test_the_optimiser_went_on_counting(killed):
     state = torch.load(path, weights_only=False)["state"]
     counts = {int(s["step"]) for s in state.values()}
     assert counts == {2 * STEPS}
+
+
+def logged(run, key):
+    """Values of a metric by step, stitched over the attempts."""
+    return dict(zip(*map(list, load_metrics(run.path).series(f"actor/control/{key}")), strict=True))
+
+
+def test_the_schedule_went_on(killed):
+    *_, run = killed
+    assert logged(run, "epsilon_high") == {1: 0.2, 2: 0.2, 3: 0.2, 4: 0.28, 5: 0.28}
+
+
+def test_the_controller_went_on_as_if_nothing_had_happened(killed):
+    """Every logged β is what the controller says of all entropies up to then: the kill lost no state."""
+    *_, run = killed
+    controller = schedule.controller_of(LOSSES["adaptive_beta"], run.cell().params)
+    state = controller.start()
+    entropies, beta1, beta2 = (logged(run, key) for key in ("observed_entropy", "beta1", "beta2"))
+    for step in range(1, STEPS + 1):
+        state, values = controller.advance(state, Observation(step, STEPS, entropies[step]))
+        assert (beta1[step], beta2[step]) == (values["beta1"], values["beta2"])
+    assert len(set(beta1.values())) > 1

@@ -6,7 +6,7 @@ from losses.loss_contract import CHECKS
 from torch.utils._python_dispatch import TorchDispatchMode
 from verl.trainer.ppo import core_algos
 from verl.workers.config import PolicyLossConfig
-from verl_plugin.adapter_cases import actor, as_subject, call, cegppo, plain, tensors
+from verl_plugin.adapter_cases import actor, as_subject, call, cegppo, loss_config, plain, tensors
 
 from cegppo_verl.errors import UserError
 from cegppo_verl.losses.registry import LOSSES
@@ -108,6 +108,57 @@ def test_verls_own_configuration_class_is_refused_with_the_fix():
     config = actor(policy=PolicyLossConfig(loss_mode="cegppo"))
     with pytest.raises(UserError, match=r"got no parameters[\s\S]*_target_=.*LossConfig"):
         cegppo(old, log_prob, advantages, mask, "token-mean", config)
+
+
+# --- CE-GPPO as released: means per micro-batch, the likelihood term, the group filter
+
+released = core_algos.get_policy_loss_fn("cegppo_released")
+
+
+def released_actor(**info):
+    config = actor(policy=loss_config("cegppo_released", beta1=0.5, beta2=1.0, positive_loss_coeff=0.1))
+    config.global_batch_info.update(info)
+    return config
+
+
+def test_released_by_hand():
+    """One micro-batch: −mean of ℓ + .1 · mean of −log π over tokens with Â > 0, dual clip 10."""
+    old, log_prob, advantages, mask = tensors()
+    got = call(released, old, log_prob, advantages, mask, "token-mean", released_actor())
+    policy = call(cegppo, old, log_prob, advantages, mask, "token-mean", actor(dual_clip=10.0))
+    positive = mask & (advantages > 0)
+    nll = -0.1 * (log_prob * positive).sum() / positive.sum()
+    torch.testing.assert_close(got[0], (policy[0] + nll).detach(), rtol=1e-9, atol=0)
+    expected = policy[1] + torch.autograd.grad(nll, log_prob)[0]
+    torch.testing.assert_close(got[1], expected, rtol=1e-9, atol=1e-15)
+
+
+def test_released_micro_batches_enter_by_their_share_of_the_sequences():
+    """verl adds micro-batch losses up; undivided, the gradient would grow with their number."""
+    old, log_prob, advantages, mask = tensors()
+    for rows in (slice(0, 2), slice(2, 6)):
+        part = [t.detach()[rows] for t in (old, log_prob, advantages, mask)]
+        part[1].requires_grad_()
+        alone = call(released, *part, "token-mean", released_actor())
+        shared = call(released, *part, "token-mean", released_actor(global_batch_size=6, dp_size=2))
+        share = 2 * len(part[0]) / 6
+        torch.testing.assert_close(shared[0], alone[0] * share, rtol=1e-12, atol=0)
+        torch.testing.assert_close(shared[1], alone[1] * share, rtol=1e-12, atol=0)
+
+
+def test_released_leaves_groups_without_variance_out_of_its_means():
+    old, log_prob, advantages, mask = (t.detach() for t in tensors())
+    advantages[2:4] = 0.0
+    kept = [0, 1, 4, 5]
+    whole = call(
+        released, old, log_prob.clone().requires_grad_(), advantages, mask, "token-mean", released_actor()
+    )
+    rest = [t[kept] for t in (old, log_prob, advantages, mask)]
+    rest[1] = rest[1].clone().requires_grad_()
+    alone = call(released, *rest, "token-mean", released_actor())
+    torch.testing.assert_close(whole[0], alone[0], rtol=1e-12, atol=0)
+    torch.testing.assert_close(whole[1][kept], alone[1], rtol=1e-12, atol=0)
+    assert torch.all(whole[1][2:4] == 0)
 
 
 # --- registration
