@@ -87,7 +87,8 @@ LOSS = Loss(
         "Correct means Â > 0 instead of reward = 1: the same once groups without variance are left out, as "
         "the scripts' group filter does and as here (responses with Â = 0 throughout take no part in the "
         "means). The scripts draw 256 prompts to have up to 128 left; here as many as the grid's settings "
-        "say are drawn, and those with variance are trained on. The log-ratio is clamped to ±20, and the kept weights are "
+        "say are drawn, and those with variance are trained on. The log-ratio is clamped to ±20, and the "
+        "kept weights are "
         "constants, where the released expression gives NaN at extreme ratios."
     ),
     auxiliary=auxiliary,

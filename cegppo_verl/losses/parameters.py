@@ -159,9 +159,7 @@ def dual_clip(default: float | None, source: str, *, nullable: bool = True) -> A
         open_low=True,
         unit="token ratio δ",
         nullable=nullable,
-        why=lambda _: (
-            "the dual clip c is a ratio above 1, e.g. 3 (verl's default) or 10 (CE-GPPO's scripts)"
-        ),
+        why=lambda _: "the dual clip c is a ratio above 1, e.g. 3 (verl's default) or 10 (CE-GPPO's scripts)",
     )
 
 

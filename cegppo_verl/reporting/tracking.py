@@ -44,8 +44,8 @@ def _table(study: Study, target: float, suffix: str) -> Table:
     columns = ("Arm", "tracking error per seed", "mean", "steps at a limit")
     caption = (
         f"Entropy against the target H* = {target:g} nats: mean of |log(H/H*)| over the second half of "
-        "training, for every arm, whether it aims at H* or not; 0.1 is about 10 %. Steps at a limit: share of "
-        "those steps at which the control could go no further."
+        "training, for every arm, whether it aims at H* or not; 0.1 is about 10 %. Steps at a limit: share "
+        "of those steps at which the control could go no further."
     )
     found = [(arm, [_error(run, target) for run in arm.runs]) for arm in study.arms]
     rows = tuple(_row(arm, errors) for arm, errors in found)

@@ -82,7 +82,8 @@ def with_update_actor(update_actor: Callable[..., Any]) -> Callable[..., Any]:
             seen = Observation(self.global_steps, self.total_training_steps, _entropy(control, batch))
             values = control.advance(seen)
             batch.extra_info[context.VALUES] = json.dumps(values)
-            metrics.update({context.LOGGED + name: value for name, value in _logged(control, seen, values).items()})
+            logged = _logged(control, seen, values)
+            metrics.update({context.LOGGED + name: value for name, value in logged.items()})
         return update_actor(self, batch, metrics=metrics)
 
     return wrapped

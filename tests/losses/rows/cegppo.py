@@ -7,12 +7,15 @@ PAPER = {"beta1": 0.5, "beta2": 1.0, "epsilon_low": 0.2, "epsilon_high": 0.2}
 LOPSIDED = {"beta1": 0.3, "beta2": 0.7, "epsilon_low": 0.1, "epsilon_high": 0.4}
 
 
-def literal(log_prob, old_log_prob, advantages, mask, *, beta1, beta2, epsilon_low, epsilon_high, dual_clip=None):
+def literal(
+    log_prob, old_log_prob, advantages, mask, *, beta1, beta2, epsilon_low, epsilon_high, dual_clip=None
+):
     ratio = (log_prob - old_log_prob).exp()
     sg = ratio.detach()
     low, high = 1 - epsilon_low, 1 + epsilon_high
     objective = torch.where((ratio < low) & (advantages < 0), beta1 * low / sg * ratio, ratio)
-    objective = torch.where((ratio > high) & (advantages > 0), beta2 * high / sg * ratio, objective) * advantages
+    objective = torch.where((ratio > high) & (advantages > 0), beta2 * high / sg * ratio, objective)
+    objective = objective * advantages
     if dual_clip is None:
         return objective
     return torch.where((advantages < 0) & (ratio > dual_clip), 0 * objective, objective)
