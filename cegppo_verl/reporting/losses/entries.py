@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -129,7 +128,7 @@ def needs(loss: Loss) -> list[str]:
 def formula(loss: Loss, name: str) -> str:
     """The text of the module that holds the loss: its equation and the weight of every region."""
     module = _module(loss, name)
-    return inspect.cleandoc(module.__doc__) if module is not None and module.__doc__ else loss.summary
+    return module.__doc__.strip() if module is not None and module.__doc__ else loss.summary
 
 
 def _module(loss: Loss, name: str) -> ModuleType | None:
