@@ -91,7 +91,7 @@ def _config(name: str, given: dict[str, Any], full: bool) -> Any:
     loss = LOSSES[name]
     examples = {key: spec.example for key, spec in specs(loss.params).items() if spec.required}
     params = from_values(loss.params, examples | given)
-    settings = dict(loss.verl(params)) if loss.verl is not None else {}
+    settings: dict[str, Any] = dict(loss.verl(params)) if loss.verl is not None else {}
     inner = {
         key.split(".", 1)[1]: settings.pop(key) for key in list(settings) if key.startswith("policy_loss.")
     }
