@@ -58,7 +58,8 @@ def require_weight(loss: Loss) -> None:
 
 def why_no_curve(loss: Loss) -> str:
     """Why w is not a function of δ and Â."""
-    return f"its gradient weight is not a function of δ and the sign of Â alone ({loss.positive or loss.summary})"
+    described = loss.positive or loss.summary
+    return f"its gradient weight is not a function of δ and the sign of Â alone ({described})"
 
 
 def curve(loss: Loss, params: Any, old_prob: float) -> Curve:
