@@ -7,6 +7,7 @@ import importlib.util
 import shutil
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,8 @@ from cegppo_verl import cli
 from cegppo_verl.contract import resolve, runner
 from cegppo_verl.errors import UserError
 from cegppo_verl.experiment.algorithms import resolve_params
+from cegppo_verl.experiment.expand import expand
+from cegppo_verl.experiment.grid import load_grid
 from cegppo_verl.losses import external
 from cegppo_verl.losses.registry import LOSSES
 from cegppo_verl.scaffold import new_loss, registry_edit
@@ -211,3 +214,29 @@ def test_a_place_that_cannot_be_written(checkout: Path) -> None:
     code, text = typed("--file", str(checkout / "file" / "soft.py"))
     assert code == 2
     assert "cannot be written" in text
+
+
+# --- the tutorial -------------------------------------------------------------------------------------
+
+
+def test_the_tutorial_of_the_readme_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    section = (ROOT / "README.md").read_text().partition("### Adding a loss")[2].partition("\n## ")[0]
+    file = Path("losses/log_gate.py")
+    assert f"cegppo new-loss --file {file}" in section
+    typed("--file", str(file))
+    code = section.partition("```python\n")[2].partition("```")[0]
+    head = file.read_text().partition("@dataclass")[0]
+    file.write_text(head + code)
+    report = runner.check(resolve.subject(str(file)), FORMULA)
+    assert report.failures == ()
+    assert report.results[0].status == "passed"
+    file.with_name("no_delta.py").write_text(head + code.replace("gate.mul_(tokens.ratio)", "gate"))
+    wrong = runner.check(resolve.subject("losses/no_delta.py"), FORMULA[:1]).failures
+    assert [result.name for result in wrong] == ["gradient as printed"]
+    grid = textwrap.dedent(
+        "    name: log-gate" + section.partition("    name: log-gate")[2].partition("\n\n")[0]
+    )
+    Path("log_gate.yaml").write_text(grid)
+    cells = expand(load_grid(Path("log_gate.yaml")))
+    assert [cell.algorithm for cell in cells] == ["grpo", str(file)]
