@@ -40,9 +40,10 @@ lint: setup ## ruff: style and formatting
 typecheck: setup ## mypy
 	@$(BIN)/mypy
 
-report: setup ## rebuild the committed reports from the committed records
+report: setup ## rebuild the committed reports from the committed records, and the index of losses
 	@$(BIN)/cegppo report ablations/demo.yaml
 	@$(BIN)/cegppo report ablations/smollm2.yaml
+	@$(BIN)/cegppo losses --page reports/losses
 
 lock: ## resolve requirements/*.lock again (UPGRADE=1: newest versions that fit)
 	@test -x .venv-lock/bin/uv || { python3 -m venv .venv-lock && .venv-lock/bin/pip install -q uv==$(UV_VERSION); }
