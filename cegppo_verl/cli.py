@@ -199,11 +199,15 @@ def check_loss(
     param: Annotated[
         list[str] | None, typer.Option(help="A hyper-parameter, e.g. beta1=0.5; may be repeated.")
     ] = None,
+    allow_exceptions: Annotated[
+        bool,
+        typer.Option("--allow-exceptions", help="Accept failures that the loss's own file excuses."),
+    ] = False,
 ) -> None:
     """Check anybody's policy loss against the contract; a failure shows the smallest input; exit code 1."""
     from cegppo_verl.contract import command
 
-    raise typer.Exit(command.check_loss(loss, param or [], console))
+    raise typer.Exit(command.check_loss(loss, param or [], console, allow_exceptions=allow_exceptions))
 
 
 bench = typer.Typer(no_args_is_help=True, help="Measure; both sides in one run, ratios printed.")

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Status = Literal["passed", "FAILED", "not applicable"]
+Status = Literal["passed", "FAILED", "EXCUSED (fails)", "not applicable"]
+EXCUSED: Status = "EXCUSED (fails)"
 
 
 class NotApplicableError(Exception):
@@ -39,8 +40,8 @@ class Result:
     """One row of the table.
 
     Args:
-        name: the check's. status: passed, FAILED or not applicable.
-        note: why it does not apply, or what was raised.
+        name: the check's. status: passed, FAILED, EXCUSED (fails) or not applicable.
+        note: why it does not apply or is excused, or what was raised.
         measured: absent where nothing was measured.
     """
 
@@ -56,11 +57,13 @@ class Report:
 
     Args:
         loss: its name. form: which of the three it was recognised as. results: in the order of the checks.
+        own: the exceptions are those of contract/exceptions.py, not of the loss's own file.
     """
 
     loss: str
     form: str
     results: tuple[Result, ...]
+    own: bool = False
 
     @property
     def failures(self) -> tuple[Result, ...]:
@@ -68,6 +71,15 @@ class Report:
         return tuple(r for r in self.results if r.status == "FAILED")
 
     @property
+    def excused(self) -> tuple[Result, ...]:
+        """The checks that fail and are excused."""
+        return tuple(r for r in self.results if r.status == EXCUSED)
+
+    @property
     def passed(self) -> bool:
-        """Whether no check failed."""
-        return not self.failures
+        """Whether no check failed; a loss cannot excuse itself."""
+        return self.accepted()
+
+    def accepted(self, *, allow_exceptions: bool = False) -> bool:
+        """Whether no check failed, with the exceptions of the loss's own file allowed or not."""
+        return not self.failures and (self.own or allow_exceptions or not self.excused)

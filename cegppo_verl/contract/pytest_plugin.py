@@ -21,18 +21,19 @@ def loss_contract() -> LossContract:
     """Check a loss: ``loss_contract(loss, **parameters)`` fails the test with the table of what failed.
 
     ``loss`` is what ``cegppo check-loss`` takes, or a Loss or a function itself; returns the report.
+    ``allow_exceptions=True`` accepts failures that the loss's module excuses in CONTRACT_EXCEPTIONS.
     """
     return _check
 
 
-def _check(loss: Any, **parameters: Any) -> Report:
+def _check(loss: Any, *, allow_exceptions: bool = False, **parameters: Any) -> Report:
     __tracebackhide__ = True
     from cegppo_verl.contract import resolve, runner, table
 
     subject = resolve.subject(loss, parameters) if isinstance(loss, str) else _from_object(loss, parameters)
     report = runner.check(subject)
-    if not report.passed:
-        found = "\n".join(table.explained(result) for result in report.failures)
+    if not report.accepted(allow_exceptions=allow_exceptions):
+        found = "\n".join(map(table.explained, (*report.failures, *report.excused)))
         pytest.fail(f"{report.loss} ({report.form}): {table.summary(report)}\n{found}", pytrace=False)
     return report
 

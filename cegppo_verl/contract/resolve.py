@@ -9,7 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from cegppo_verl.contract import rows
+from cegppo_verl.contract import rows, runner
 from cegppo_verl.contract.subjects import Expected, LossObject, PerToken, Subject
 from cegppo_verl.contract.verl_form import VerlFunction, own
 from cegppo_verl.errors import UserError, did_you_mean, nearest
@@ -52,7 +52,7 @@ def from_object(found: Any, name: str, given: dict[str, Any], module: ModuleType
     """A Loss or a function as a subject; its module may state ``literal`` and ``CONTRACT_EXCEPTIONS``."""
     expected = Expected(
         getattr(module, "literal", None),
-        exceptions=getattr(module, "CONTRACT_EXCEPTIONS", {}),
+        exceptions=_exceptions(getattr(module, "CONTRACT_EXCEPTIONS", {}), name.partition(":")[0]),
         source=f"{name.partition(':')[0]}:literal",
     )
     if isinstance(found, Loss):
@@ -60,6 +60,21 @@ def from_object(found: Any, name: str, given: dict[str, Any], module: ModuleType
     if not callable(found):
         raise UserError(f"'{name}' is a {type(found).__name__}, not a loss", hint=f"it must be {FORMS}")
     return _function(found, name, given, expected)
+
+
+def _exceptions(stated: Any, file: str) -> Mapping[str, str]:
+    """A file's ``CONTRACT_EXCEPTIONS``, {check: reason}; UserError for a check that does not exist."""
+    place: dict[str, str] = {"file": file, "key": "CONTRACT_EXCEPTIONS"}
+    if not isinstance(stated, Mapping):
+        raise UserError("is not a dict", hint='write {"name of the check": "reason"}', **place)
+    for check, reason in stated.items():
+        if check not in runner.CHECKS:
+            raise UserError(
+                f"no check is called '{check}'", hint=did_you_mean(str(check), runner.CHECKS), **place
+            )
+        if not (isinstance(reason, str) and reason.strip()):
+            raise UserError(f"'{check}' has no reason", hint="say why the loss may fail it", **place)
+    return stated
 
 
 def registered(name: str, given: dict[str, Any], row: Any = None) -> Subject:

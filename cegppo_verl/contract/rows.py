@@ -29,5 +29,6 @@ def expected(row: Any, name: str, loss: Loss) -> Expected:
     """What a row states, and the known exceptions."""
     known = {**VERL.get(loss.runs or "", {}), **OURS.get(name, {})}
     if row is None:
-        return Expected(exceptions=known)
-    return Expected(row.literal, row.worked, row.limits, known, f"tests/losses/rows/{name}.py")
+        return Expected(exceptions=known, own=True)
+    source = f"tests/losses/rows/{name}.py"
+    return Expected(row.literal, row.worked, row.limits, known, own=True, source=source)

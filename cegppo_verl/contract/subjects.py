@@ -26,14 +26,15 @@ class Expected:
             ``literal(log_prob, old_log_prob, advantages, mask, **parameters)`` → (rows, response_length).
         worked: by hand: (δ, Â, w, parameters), responses of one token.
         limits: (parameters, name of another loss, its w(ratio, advantages)).
-        exceptions: check → why it does not apply, where the method or its code is known not to satisfy it.
-        source: where the literal comes from.
+        exceptions: check → why it may fail, where the method or its code is known not to satisfy it.
+        own: the exceptions are contract/exceptions.py's. source: where the literal comes from.
     """
 
     literal: Callable[..., Tensor] | None = None
     worked: tuple[tuple[float, float, float, dict[str, Any]], ...] = ()
     limits: tuple[tuple[dict[str, Any], str, Callable[[Tensor, Tensor], Tensor]], ...] = ()
     exceptions: Mapping[str, str] = field(default_factory=dict)
+    own: bool = False
     source: str = ""
 
 

@@ -7,10 +7,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from cegppo_verl.contract.outcome import Measured, Report, Result
+from cegppo_verl.contract.outcome import EXCUSED, Measured, Report, Result
 from cegppo_verl.contract.subjects import Subject
 
-STYLES = {"passed": "green", "FAILED": "bold red", "not applicable": "dim"}
+STYLES = {"passed": "green", "FAILED": "bold red", EXCUSED: "yellow", "not applicable": "dim"}
 
 
 def show(report: Report, subject: Subject, console: Console) -> None:
@@ -44,8 +44,8 @@ def table(report: Report) -> Table:
 
 
 def explained(result: Result) -> str:
-    """A failed check with its smallest input."""
-    lines = [f"FAILED {result.name}: {_remark(result)}"]
+    """A failed check, excused or not, with its smallest input."""
+    lines = [f"{result.status} {result.name}: {_remark(result)}"]
     if result.measured is not None:
         lines[0] += f" {result.measured.value:.3g}, at most {result.measured.bound:.3g} allowed"
         lines += [f"    {line}" for line in result.measured.example.splitlines()]
@@ -63,7 +63,10 @@ def _numbers(measured: Measured | None) -> tuple[str, str]:
 
 
 def _remark(result: Result) -> str:
-    return result.note or (result.measured.what if result.measured is not None else "")
+    what = result.measured.what if result.measured is not None else ""
+    if result.status == EXCUSED and what:
+        return f"{what}; {result.note}"
+    return result.note or what
 
 
 def _values(setting: dict[str, object]) -> str:

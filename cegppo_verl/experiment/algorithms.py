@@ -127,15 +127,23 @@ def _checked(param: Param, value: Any, document: Document | None, path: KeyPath)
         if problem:
             hint = "a schedule is {step: value}, e.g. {1: 0.0, 585: 0.5}: each value holds from its step on"
             raise _error(problem, hint, document, path)
-        return {
-            str(step): float(number) for step, number in sorted(value.items(), key=lambda item: int(item[0]))
-        }
+        return _canonical(value)
     if param.choices or (value is None and param.nullable):
         problem = param.problem(value)
         if problem:
             raise _error(problem, f"{param.symbol} is the {param.doc}", document, path)
         return value
     return _number(param, value, document, path)
+
+
+def _canonical(table: Mapping[Any, Any]) -> dict[str, float] | float:
+    """A schedule as it is hashed: from step 1 on, changes only; a plain number where nothing changes."""
+    steps = sorted((int(step), float(value)) for step, value in table.items())
+    kept = [(1, [value for step, value in steps if step <= 1][-1])]
+    for step, value in steps:
+        if step > 1 and value != kept[-1][1]:
+            kept.append((step, value))
+    return {str(step): value for step, value in kept} if len(kept) > 1 else kept[0][1]
 
 
 def _number(param: Param, value: Any, document: Document | None, path: KeyPath) -> float:

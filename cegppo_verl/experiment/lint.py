@@ -96,6 +96,15 @@ def _dual_clips_differ(grid: Grid, cells: Sequence[Cell]) -> Iterator[Finding]:
         yield Finding("info", "arms", message, "set dual_clip alike to compare the methods alone")
 
 
+def _two_entropy_bonuses(grid: Grid, cells: Sequence[Cell]) -> Iterator[Finding]:
+    for cell in cells:
+        if "entropy_coeff" in cell.params and cell.settings.entropy_coeff:
+            message = (
+                f"{cell.arm} sets the entropy coefficient itself: settings.entropy_coeff does nothing there"
+            )
+            yield Finding("warning", "settings.entropy_coeff", message, "leave one of the two out")
+
+
 def _one_seed(grid: Grid, cells: Sequence[Cell]) -> Iterator[Finding]:
     if len(grid.seeds) == 1 and len(grid.arms) > 1:
         message = "one seed: a difference between arms cannot be told from the difference between two seeds"
@@ -137,6 +146,7 @@ _RULES: tuple[Callable[[Grid, Sequence[Cell]], Iterator[Finding]], ...] = (
     _beta_above_one,
     _same_function,
     _rollout_top_p,
+    _two_entropy_bonuses,
     _dual_clips_differ,
     _one_seed,
     _repeated_data,

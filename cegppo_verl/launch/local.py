@@ -115,6 +115,12 @@ def _end_with_runner() -> None:
     _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
+def _import_path() -> dict[str, str]:
+    """PYTHONPATH with absolute folders: jobs run in folders of their own."""
+    given = os.environ.get("PYTHONPATH")
+    return {"PYTHONPATH": os.pathsep.join(map(os.path.abspath, given.split(os.pathsep)))} if given else {}
+
+
 class LocalExecutor:
     """Runs one job at a time on this machine.
 
@@ -124,7 +130,7 @@ class LocalExecutor:
     """
 
     def __init__(self, environment: Mapping[str, str], warm_log: Path | None) -> None:
-        self.environment = {**os.environ, **environment}
+        self.environment = {**os.environ, **_import_path(), **environment}
         self.warm: WarmInterpreter | None = None
         if warm_log is not None:
             self.warm = WarmInterpreter(self.environment, warm_log)

@@ -173,7 +173,8 @@ LOSS = Loss(
     departures=(
         "The search sees the whole mini-batch on all ranks (the authors' code: each micro-batch). The "
         "authors' code leaves π_old out, takes P/N as the target and moves the lower bound first: "
-        "search = code. Its dual clip of 3 is an option, off by default. A bound moves in whole steps "
+        "search = code. It does not see rollout-correction weights, which multiply the loss afterwards. Its "
+        "dual clip of 3 is an option, off by default. A bound moves in whole steps "
         "only; the code's last step may be shorter."
     ),
     statistics=Statistics(collect, decide),

@@ -17,6 +17,7 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+from cegppo_verl.losses import fingerprint
 from cegppo_verl.losses.loss import Loss
 from cegppo_verl.losses.registry import LOSSES
 
@@ -48,7 +49,7 @@ def label(name: str) -> str:
         return name
     source, attribute = _split(name)
     stem = Path(source).stem if source.endswith(".py") else source.rpartition(".")[2]
-    return stem if attribute == ATTRIBUTE else f"{stem}_{attribute.lower()}"
+    return stem if attribute == ATTRIBUTE else f"{stem}_{attribute}"
 
 
 def resolved(name: str) -> str:
@@ -58,13 +59,16 @@ def resolved(name: str) -> str:
 
 
 def version(name: str) -> str:
-    """What identifies a loss's formula: its declared version, and for one from outside its file's hash."""
+    """What identifies a loss's formula: its declared version, and for one from outside a hash of its code.
+
+    The code is its file and every module of the user's own that it imports (:mod:`fingerprint`), and the
+    attribute's name. Of this package's modules the versions of their losses count.
+    """
     loss = find(name)
     if not is_external(name):
         return loss.version
-    file = module_of(_split(name)[0]).__file__
-    text = Path(file).read_bytes() if file else b""
-    return f"{loss.version}+sha256:{hashlib.sha256(text).hexdigest()[:12]}"
+    source, attribute = _split(name)
+    return f"{loss.version}+sha256:{fingerprint.of(module_of(source), attribute)}"
 
 
 def _split(name: str) -> tuple[str, str]:
@@ -84,8 +88,10 @@ def module_of(source: str) -> ModuleType:
     """The module of a name without its ":ATTRIBUTE": a file's or an importable one; ValueError if neither."""
     try:
         return _from_file(Path(source)) if source.endswith(".py") else importlib.import_module(source)
-    except ImportError as error:
-        raise ValueError(f"'{source}' cannot be imported: {error}") from error
+    except ValueError:
+        raise
+    except Exception as error:  # it is somebody's code: it may raise anything
+        raise ValueError(f"'{source}' cannot be imported: {type(error).__name__}: {error}") from error
 
 
 def _from_file(path: Path) -> ModuleType:

@@ -50,7 +50,7 @@ class Param:
             return ""
         if self.choices:
             return "" if value in self.choices else f"must be one of {', '.join(self.choices)}, got {value!r}"
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        if isinstance(value, bool) or not isinstance(value, int | float) or not _finite(value):
             return f"must be a number in {self.interval}, got {value!r}"
         inside = (self.low < value or (value == self.low and not self.open_low)) and value <= self.high
         return "" if inside else f"must be a number in {self.interval}, got {value!r}"
@@ -60,6 +60,13 @@ class Param:
         """The range in mathematical notation."""
         high = "∞)" if self.high == math.inf else f"{self.high:g}]"
         return f"{'(' if self.open_low else '['}{self.low:g}, {high}"
+
+
+def _finite(value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number beyond any float
+        return False
 
 
 def param(symbol: str, doc: str, *, default: Any = MISSING, **about: Any) -> Any:

@@ -1,4 +1,4 @@
-"""The losses by name. To add one: its file, its line here, its row in tests/losses/rows.py.
+"""The losses by name. To add one: its file, its line here, its row in tests/losses/rows.
 
 Nothing here imports torch; the files of the losses name its types for the type checker only.
 """

@@ -59,6 +59,11 @@ def blocks(
         )
 
 
+def own_precision(like: Tensor) -> torch.autocast:
+    """A region in which this module's precision holds: verl calls losses inside ``torch.autocast``."""
+    return torch.autocast(like.device.type, enabled=False)
+
+
 def product(tokens: Tokens, weight: Weight) -> Tensor:
     """w·Â per token, exactly 0 at padding."""
     return weight(tokens).mul_(tokens.advantages).masked_fill_(tokens.padding, 0.0)
@@ -100,7 +105,7 @@ def row_losses(
         log_prob.shape, dtype=_working_dtype(old_log_prob, log_prob, advantages), device=log_prob.device
     )
     surrogate = gradient.new_zeros(log_prob.shape[:1])
-    with torch.no_grad():
+    with torch.no_grad(), own_precision(log_prob):
         for tokens in blocks(old_log_prob, log_prob, advantages, mask, entropy, old_entropy):
             weighted = product(tokens, weight)
             if observe is not None:

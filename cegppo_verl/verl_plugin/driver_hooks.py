@@ -41,9 +41,9 @@ class Control:
             self.step, self.values = seen.step, dict(values)
         return self.values
 
-    def to_json(self) -> str:
-        """What a checkpoint keeps."""
-        return json.dumps({"step": self.step, "state": self.state, "values": self.values})
+    def to_json(self, step: int) -> str:
+        """What a checkpoint of ``step`` keeps; during a critic's warm-up no step has advanced the control."""
+        return json.dumps({"step": step, "state": self.state, "values": self.values})
 
     def restore(self, text: str, step: int) -> None:
         """Take up the state of a checkpoint of ``step``.
@@ -128,20 +128,20 @@ def with_save_checkpoint(save_checkpoint: Callable[..., Any]) -> Callable[..., A
         if control is not None:
             file = _state_file(self)
             file.parent.mkdir(parents=True, exist_ok=True)
-            write_text(file, control.to_json())
+            write_text(file, control.to_json(self.global_steps))
         return save_checkpoint(self)
 
     return wrapped
 
 
 def with_load_checkpoint(load_checkpoint: Callable[..., Any]) -> Callable[..., Any]:
-    """``PPOTrainer._load_checkpoint``, and the state with it."""
+    """``PPOTrainer._load_checkpoint``, and the state with it, where there is any: a schedule has none."""
 
     @functools.wraps(load_checkpoint)
     def wrapped(self: Any) -> Any:
         result = load_checkpoint(self)
         control = control_of(self)
-        if control is not None and self.global_steps > 0:
+        if control is not None and control.state and self.global_steps > 0:
             _restore(control, _resumed_from(self), self.global_steps)
         return result
 

@@ -232,10 +232,10 @@ def anatomy_of(
 ) -> dict[str, Any]:
     """The anatomy counts of a batch, tensors (batch, response_length), as verl metrics."""
     anatomy, side = Anatomy(interval), context.current() or context.Context()
-    for tokens in weighted.blocks(
-        old_log_prob, log_prob, advantages, response_mask, side.entropy, side.old_entropy
-    ):
-        anatomy.observe(tokens, None if weight is None else weighted.product(tokens, weight))
+    batch = (old_log_prob, log_prob, advantages, response_mask)
+    with weighted.own_precision(log_prob):
+        for tokens in weighted.blocks(*batch, side.entropy, side.old_entropy):
+            anatomy.observe(tokens, None if weight is None else weighted.product(tokens, weight))
     return diagnostics.as_metrics(anatomy.read(response_mask.sum()))
 
 

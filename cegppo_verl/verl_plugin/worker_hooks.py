@@ -14,7 +14,7 @@ from verl.utils import tensordict_utils as tu
 from verl.workers.utils.padding import no_padding_2_padding
 
 from cegppo_verl.errors import UserError
-from cegppo_verl.losses import weighted
+from cegppo_verl.losses import schedule, weighted
 from cegppo_verl.losses.loss import Loss
 from cegppo_verl.verl_plugin import context, policy_loss
 from cegppo_verl.verl_plugin.config import LossConfig
@@ -30,7 +30,7 @@ def with_side_inputs(ppo_loss: PpoLoss) -> PpoLoss:
         loss = loss_of(config)
         if loss is None:
             return ppo_loss(config, model_output, data, dp_group)
-        side = _context(loss, model_output, data)
+        side = _context(config.policy_loss, model_output, data)
         with context.use(side), _entropy_bonus(config, side.values):
             return ppo_loss(config, model_output, data, dp_group)
 
@@ -39,18 +39,32 @@ def with_side_inputs(ppo_loss: PpoLoss) -> PpoLoss:
 
 def loss_of(config: Any) -> Loss | None:
     """The loss that an actor's configuration names; None where it is verl's own configuration class."""
-    policy = config.policy_loss
+    policy = getattr(config, "policy_loss", None)  # a critic's configuration has none
     if not isinstance(policy, LossConfig):
         return None
     policy_loss.register_external(policy.name)
     return policy.loss()
 
 
-def _context(loss: Loss, model_output: Any, data: Any) -> context.Context:
-    values = json.loads(tu.get_non_tensor_data(data, key=context.VALUES, default=None) or "{}")
+def _context(policy: LossConfig, model_output: Any, data: Any) -> context.Context:
+    loss, values = policy.loss(), _values(policy, data)
     entropy = _current_entropy(model_output, data) if "entropy" in loss.needs else None
     old_entropy = _padded(data, "entropy") if "old_entropy" in loss.needs else None
     return context.Context(values, entropy, old_entropy)
+
+
+def _values(policy: LossConfig, data: Any) -> dict[str, float]:
+    """The values of this step that the driver sent along.
+
+    Raises:
+        UserError: parameters vary and nothing came: a trainer whose ``_update_actor`` is not hooked would
+            otherwise train with the starting values in silence.
+    """
+    sent = tu.get_non_tensor_data(data, key=context.VALUES, default=None)
+    if sent is None and schedule.controller_of(policy.loss(), policy.given) is not None:
+        hint = "use verl's v1 trainer (`cegppo run` does), or constant parameters"
+        raise UserError(f"the values of this step did not arrive for loss '{policy.name}'", hint=hint)
+    return json.loads(sent or "{}")
 
 
 def _current_entropy(model_output: Any, data: Any) -> Tensor:
@@ -105,11 +119,14 @@ def with_statistics(train_batch: Callable[..., Any]) -> Callable[..., Any]:
 
 def _decided(engine: Any, data: Any, config: Any, loss: Loss) -> dict[str, float]:
     assert loss.statistics is not None
-    given = json.loads(tu.get_non_tensor_data(data, key=context.VALUES, default=None) or "{}")
+    given = _values(config.policy_loss, data)
     with context.use(context.Context(given)):
         params = policy_loss.params_of("", loss, config)
     parts: list[Tensor] = []
     engine.infer_batch(data, loss_function=functools.partial(_collect, loss=loss, params=params, parts=parts))
+    if not parts:
+        hint = "train without pipeline parallelism"
+        raise UserError("this rank computes no log-probabilities to collect statistics from", hint=hint)
     totals = torch.stack(parts).sum(0)
     torch.distributed.all_reduce(totals, group=engine.get_data_parallel_group())
     return {**given, **loss.statistics.decide(totals.tolist(), params)}
@@ -124,6 +141,7 @@ def _collect(
     padded = data.select("response_mask", "old_log_probs", "advantages").to_padded_tensor()
     mask = padded["response_mask"].to(bool)
     blocks = weighted.blocks(padded["old_log_probs"], log_prob, padded["advantages"], mask)
-    sums = [loss.statistics.collect(tokens, params).double() for tokens in blocks]
+    with weighted.own_precision(log_prob):
+        sums = [loss.statistics.collect(tokens, params).double() for tokens in blocks]
     parts.append(torch.stack(sums).sum(0))
     return log_prob.new_zeros(()), {}

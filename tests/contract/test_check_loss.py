@@ -2,12 +2,14 @@
 
 import builtins
 import importlib.util
+from dataclasses import replace
 
 import pytest
 from typer.testing import CliRunner
 
 from cegppo_verl import cli
-from cegppo_verl.contract import command, resolve, search, verl_form
+from cegppo_verl.contract import command, outcome, resolve, runner, search, table, verl_form
+from cegppo_verl.contract.subjects import Expected
 from cegppo_verl.errors import UserError
 
 CLIPPED = """
@@ -133,6 +135,79 @@ def test_reduction_per_micro_batch_is_said_not_hidden():
     assert "reduction is per micro-batch" in row
 
 
+# --- failures that are excused
+
+CUBED = CLIPPED.replace("    return -torch.min(", "    advantages = advantages**3\n    return -torch.min(")
+LINEAR = 'CONTRACT_EXCEPTIONS = {"linear in Â": "Â³ on purpose"}'
+CUBED_REASONS = """
+CONTRACT_EXCEPTIONS = {"linear in Â": "Â³ on purpose", "gradient as printed": "trust me", "on-policy": "too",
+                       "value as printed": "and here"}
+"""
+
+
+def row_of(done, check):
+    return next(line for line in done.output.splitlines() if line.strip().startswith(check))
+
+
+def test_an_excused_failure_shows_as_one_and_exits_with_1(tmp_path):
+    done = ran(write(tmp_path, CUBED + CUBED_REASONS))
+    assert "EXCUSED (fails)" in row_of(done, "linear in Â")
+    assert "Â³ on purpose" in done.output
+    assert " 0 FAILED, 4 EXCUSED (fails), " in done.output
+    assert "--allow-exceptions" in done.output
+    assert done.exit_code == 1
+
+
+def test_excused_failures_can_be_allowed(tmp_path):
+    done = ran(write(tmp_path, CUBED + CUBED_REASONS), "--allow-exceptions")
+    assert "4 EXCUSED (fails)" in done.output
+    assert done.exit_code == 0
+
+
+def test_allowing_exceptions_allows_nothing_else(tmp_path):
+    done = ran(write(tmp_path, CUBED + LINEAR), "--allow-exceptions")
+    assert "FAILED gradient as printed" in done.output
+    assert done.exit_code == 1
+
+
+def test_an_exception_that_is_no_longer_needed_fails(tmp_path):
+    done = ran(write(tmp_path, CLIPPED + LINEAR), "--allow-exceptions")
+    assert "FAILED linear in Â: passes: its exception is no longer needed (Â³ on purpose)" in done.output
+    assert done.exit_code == 1
+
+
+def test_an_excused_exception_that_is_raised_is_shown():
+    tested = resolve.subject("cegppo", {"beta1": 0.5, "beta2": 1.0})
+    broken = replace(tested, loss=None, expected=Expected(exceptions={"inputs kept": "it never works"}))
+    report = runner.check(broken, ["inputs kept"])
+    assert "it never works (raised AssertionError" in table.explained(report.excused[0])
+    assert not report.passed
+    assert report.accepted(allow_exceptions=True)
+
+
+def test_excuses_are_yellow_and_carry_their_number():
+    report = outcome.Report("x", "y", (outcome.Result("bf16", outcome.EXCUSED, "why", FAILING),))
+    cells = [list(column.cells)[0] for column in table.table(report).columns]
+    assert cells[1].style == "yellow"
+    assert (cells[2], cells[3], str(cells[4])) == ("0.5", "0.1", "error; why")
+
+
+FAILING = outcome.Measured(0.5, 0.1, "error")
+
+
+def test_verls_own_exceptions_show_and_exit_with_0():
+    done = ran("gpg")
+    assert "EXCUSED (fails)" in row_of(done, "padding of NaN and ∞")
+    assert " 0 FAILED, 2 EXCUSED (fails), " in done.output
+    assert done.exit_code == 0, done.output
+
+
+def test_our_exceptions_are_not_failures_for_parameters_that_need_none():
+    known = Expected(exceptions={"inputs kept": "for others"}, own=True)
+    report = runner.check(replace(resolve.subject("dapo"), expected=known), ["inputs kept"])
+    assert report.results[0].status == "passed"
+
+
 # --- what is typed wrong
 
 
@@ -156,6 +231,10 @@ def test_reduction_per_micro_batch_is_said_not_hidden():
         (["no.such.module"], "cannot be imported"),
         (["two.py"], "has several losses: one, two"),
         (["mine.py:torch"], "is a module, not a loss"),
+        (["unknown.py"], "unknown.py: CONTRACT_EXCEPTIONS: no check is called 'liner in Â'"),
+        (["unknown.py"], "did you mean 'linear in Â'?"),
+        (["silent.py"], "'linear in Â' has no reason"),
+        (["listed.py"], "CONTRACT_EXCEPTIONS: is not a dict"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -164,6 +243,9 @@ def test_what_cannot_be_meant_is_refused(tmp_path, words, message):
     write(tmp_path, REQUIRED, "required.py")
     write(tmp_path, "", "empty.py")
     write(tmp_path, "1 / 0", "broken.py")
+    write(tmp_path, CLIPPED + LINEAR.replace("linear", "liner"), "unknown.py")
+    write(tmp_path, CLIPPED + 'CONTRACT_EXCEPTIONS = {"linear in Â": " "}', "silent.py")
+    write(tmp_path, CLIPPED + 'CONTRACT_EXCEPTIONS = ["linear in Â"]', "listed.py")
     write(tmp_path, "def one(old_log_prob, log_prob, advantages, mask): ...\ntwo = lambda: 0\n"
           "def two(old_log_prob, log_prob, advantages, mask): ...", "two.py")  # fmt: skip
     assert message in refused(*words)
@@ -216,16 +298,27 @@ def test_bad(loss_contract):
 def test_function(loss_contract):
     from mine import clipped
     loss_contract(clipped)
+
+def test_excused(loss_contract):
+    loss_contract("excused.py")
+
+def test_allowed(loss_contract):
+    loss_contract("excused.py", allow_exceptions=True)
 """
 
 
 def test_the_fixture(pytester, monkeypatch):
-    pytester.makepyfile(mine=CLIPPED, flipped=FLIPPED, test_it=FIXTURE)
+    pytester.makepyfile(mine=CLIPPED, flipped=FLIPPED, excused=CUBED + CUBED_REASONS, test_it=FIXTURE)
     monkeypatch.syspath_prepend(pytester.path)
     result = pytester.runpytest_inprocess("-q", "-p", "no:cacheprovider")
-    result.assert_outcomes(passed=2, failed=1)
+    result.assert_outcomes(passed=3, failed=2)
     result.stdout.fnmatch_lines(
-        ["*flipped.py (per-token function)*", "*FAILED on-policy*", "*log_ratio    = *"]
+        [
+            "*flipped.py (per-token function)*",
+            "*FAILED on-policy*",
+            "*log_ratio    = *",
+            "*EXCUSED (fails) linear in Â*",
+        ]
     )
 
 

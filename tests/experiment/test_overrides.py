@@ -135,6 +135,19 @@ def test_a_schedule_is_written_with_whole_steps() -> None:
     assert overrides_of(cell)[f"+{ACTOR}.policy_loss.params.beta1"] == {1: 0.0, 585: 0.5}
 
 
+@pytest.mark.parametrize(
+    ("table", "meaning"),
+    [
+        ({1: 0.5}, 0.5),
+        ({"01": 0.5, 9: 0.5}, 0.5),
+        ({0: 0.0, 1: 0.5, 4: 0.5, 7: 1}, {"1": 0.5, "7": 1.0}),
+        ({7: 1.0, 0: 0.5}, {"1": 0.5, "7": 1.0}),
+    ],
+)
+def test_schedules_that_mean_the_same_are_the_same(table: Any, meaning: Any) -> None:
+    assert resolve_params("cegppo", {"beta1": table, "beta2": 1.0})["beta1"] == meaning
+
+
 def test_a_loss_from_a_file_is_named_by_its_full_path(tmp_path: Path) -> None:
     file = tmp_path / "mine.py"
     file.write_text(

@@ -7,14 +7,16 @@ import json
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 from omegaconf import OmegaConf
+from verl.utils import tensordict_utils as tu
 from verl_plugin.adapter_cases import actor, loss_config, tensors
-from verl_plugin.side_input_cases import PROBE, Params, decided, micro_batch, seen, whole
+from verl_plugin.side_input_cases import PROBE, Engine, Params, decided, micro_batch, seen, whole
 
 from cegppo_verl.errors import UserError
 from cegppo_verl.losses.registry import LOSSES
@@ -78,6 +80,40 @@ def test_without_the_hooks_such_a_loss_refuses_to_run(probe):
     scheduled = actor(policy=loss_config("cegppo", beta1={1: 0.0, 5: 0.5}, beta2=1.0))
     with pytest.raises(UserError, match="hooks are not in place"):
         policy_loss.params_of("cegppo", LOSSES["cegppo"], scheduled)
+
+
+def test_values_that_did_not_arrive_stop_the_run():
+    """As under a trainer whose _update_actor is another: a schedule must not stay at its first value."""
+    scheduled = actor(policy=loss_config("cegppo", beta1={1: 0.0, 5: 0.5}, beta2=1.0))
+    adaptive = actor(policy=loss_config("adaptive_beta", target=0.5))
+    for config in (scheduled, adaptive):
+        with pytest.raises(UserError, match="did not arrive"):
+            worker_hooks.with_side_inputs(seen)(config, *micro_batch(ALL))
+    sent = micro_batch(ALL, **{context.VALUES: json.dumps({"beta1": 0.5})})
+    assert worker_hooks.with_side_inputs(seen)(scheduled, *sent)[0].values == {"beta1": 0.5}
+
+
+def test_a_critic_is_none_of_our_business():
+    config = SimpleNamespace()  # verl's CriticConfig has no policy_loss
+    assert worker_hooks.loss_of(config) is None
+    engine = Engine([ALL])
+    worker_hooks.with_statistics(Engine.train_batch)(
+        engine, tu.get_tensordict({}, {}), partial(seen, config=config)
+    )
+    assert engine.trained == {}
+
+
+def test_autocast_around_the_loss_changes_nothing():
+    """verl's FSDP engine calls losses inside torch.autocast, which narrows FIPO's scan, a matmul."""
+    old, log_prob, advantages, mask = (t.detach() for t in tensors(dtype=torch.float32))
+    fipo = policy_loss.core_algos.get_policy_loss_fn("fipo")
+    gradients = []
+    for enabled in (False, True):
+        log_prob = log_prob.clone().requires_grad_()
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            value, _ = fipo(old, log_prob, advantages, mask, "token-mean", actor(policy=loss_config("fipo")))
+        gradients.append(torch.autograd.grad(value, log_prob)[0])
+    assert torch.equal(*gradients)
 
 
 def test_verls_modules_are_hooked_when_they_are_imported():
@@ -228,6 +264,23 @@ def test_a_checkpoint_without_its_state_is_refused(counting, tmp_path, damage):
         )
     with pytest.raises(UserError, match="no usable controller state"):
         Trainer(tmp_path, step=1).load()
+
+
+def test_a_schedule_needs_no_state_from_a_checkpoint(probe, tmp_path):
+    """So Fig. 6 may start from a checkpoint of GRPO."""
+    trainer = Trainer(tmp_path, step=3)
+    trainer.config.actor_rollout_ref.actor.policy_loss.params = {"level": {1: 1.0, 4: 2.0}}
+    trainer.load()
+    assert trainer.step()[0] == {"level": 2.0}
+
+
+def test_a_checkpoint_from_before_the_first_update_can_be_resumed(counting, tmp_path):
+    """With a critic's warm-up verl saves steps in which the actor was not updated."""
+    trainer = Trainer(tmp_path, step=10)
+    trainer.save()
+    resumed = Trainer(tmp_path, step=10)
+    resumed.load()
+    assert resumed.step()[0] == {"level": 10.0}
 
 
 def test_a_fixed_loss_writes_no_state_and_sends_nothing(probe, tmp_path, monkeypatch):
