@@ -46,17 +46,19 @@ def blocks(
     for rows in _row_slices(log_prob):
         padding = mask[rows].bool().logical_not()
         log_ratio = log_prob[rows].detach().to(dtype) - old_log_prob[rows].detach().to(dtype)
-        log_ratio.clamp_(-MAX_LOG_RATIO, MAX_LOG_RATIO).masked_fill_(padding, 0.0)
-        yield Tokens(
+        log_ratio.clamp_(-MAX_LOG_RATIO, MAX_LOG_RATIO)
+        tokens = Tokens(
             rows,
             padding,
             log_ratio,
-            log_ratio.exp(),
+            log_ratio,
             advantages[rows].detach().to(dtype),
             old_log_prob[rows],
             None if entropy is None else entropy[rows],
             None if old_entropy is None else old_entropy[rows],
         )
+        tokens.ratio = tokens.zeroed_(log_ratio).exp()
+        yield tokens
 
 
 def own_precision(like: Tensor) -> torch.autocast:
@@ -66,7 +68,7 @@ def own_precision(like: Tensor) -> torch.autocast:
 
 def product(tokens: Tokens, weight: Weight) -> Tensor:
     """w·Â per token, exactly 0 at padding."""
-    return weight(tokens).mul_(tokens.advantages).masked_fill_(tokens.padding, 0.0)
+    return tokens.zeroed_(weight(tokens).mul_(tokens.advantages))
 
 
 def row_losses(

@@ -187,7 +187,7 @@ def test_an_excused_exception_that_is_raised_is_shown():
 
 def test_excuses_are_yellow_and_carry_their_number():
     report = outcome.Report("x", "y", (outcome.Result("bf16", outcome.EXCUSED, "why", FAILING),))
-    cells = [list(column.cells)[0] for column in table.table(report).columns]
+    cells = [next(iter(column.cells)) for column in table.table(report).columns]
     assert cells[1].style == "yellow"
     assert (cells[2], cells[3], str(cells[4])) == ("0.5", "0.1", "error; why")
 
