@@ -10,6 +10,7 @@ memory is the gradient itself plus one block. Precision is float32 at least, wha
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -61,9 +62,10 @@ def blocks(
         yield tokens
 
 
-def own_precision(like: Tensor) -> torch.autocast:
+def own_precision(like: Tensor) -> AbstractContextManager[Any]:
     """A region in which this module's precision holds: verl calls losses inside ``torch.autocast``."""
-    return torch.autocast(like.device.type, enabled=False)
+    device = like.device.type
+    return torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext()
 
 
 def product(tokens: Tokens, weight: Weight) -> Tensor:
