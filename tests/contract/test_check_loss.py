@@ -227,7 +227,7 @@ def test_our_exceptions_are_not_failures_for_parameters_that_need_none():
         (["mine.py", "--param", "epsilom=0.1"], "did you mean 'epsilon'?"),
         (["required.py"], "needs epsilon: no default"),
         (["empty.py"], "no loss is in 'empty.py'"),
-        (["broken.py"], "broken.py: ZeroDivisionError while importing"),
+        (["broken.py"], "'broken.py' cannot be imported: ZeroDivisionError"),
         (["no.such.module"], "cannot be imported"),
         (["two.py"], "has several losses: one, two"),
         (["mine.py:torch"], "is a module, not a loss"),
