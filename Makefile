@@ -13,7 +13,7 @@ UV_VERSION := 0.13.9
 export VENV LOCK PYTHON
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo test lint typecheck unit report lock clean
+.PHONY: help setup demo test nightly lint typecheck unit report lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,12 +37,16 @@ lint: setup ## ruff: style and formatting
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 
+nightly: setup ## every loss through verl, two steps each (ten minutes)
+	@$(BIN)/python -m pytest -m nightly $(PYTEST_ARGS)
+
 typecheck: setup ## mypy
 	@$(BIN)/mypy
 
 report: setup ## rebuild the committed reports from the committed records, and the index of losses
 	@$(BIN)/cegppo report ablations/demo.yaml
 	@$(BIN)/cegppo report ablations/smollm2.yaml
+	@$(BIN)/cegppo report ablations/adaptive_beta.yaml
 	@$(BIN)/cegppo losses --page reports/losses
 
 lock: ## resolve requirements/*.lock again (UPGRADE=1: newest versions that fit)
