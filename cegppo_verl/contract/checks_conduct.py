@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from cegppo_verl.contract.batch import random
+from cegppo_verl.contract.compare import largest
 from cegppo_verl.contract.outcome import Measured, NotApplicableError
 from cegppo_verl.contract.subjects import LossObject, Subject, blocks
 
@@ -27,7 +28,7 @@ def no_other_gradient(subject: Subject) -> Measured:
     subject.total(leaves, subject.settings[0], batch.info).backward()
     leaked = {n: getattr(leaves, n).grad for n in names if n != "log_prob"}
     found = {n: g.abs().max().item() for n, g in leaked.items() if g is not None}
-    return Measured(max(found.values(), default=0.0), 0.0, "largest |gradient|", f"{found}")
+    return Measured(largest(found.values()), 0.0, "largest |gradient|", f"{found}")
 
 
 def inputs_kept(subject: Subject) -> Measured:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from cegppo_verl.contract import search
 from cegppo_verl.contract.batch import Batch, coefficients, random, tokens
-from cegppo_verl.contract.compare import bare, relative, weights
+from cegppo_verl.contract.compare import bare, largest, relative, weights
 from cegppo_verl.contract.outcome import Measured, NotApplicableError
 from cegppo_verl.contract.search import Case
 from cegppo_verl.contract.subjects import LossObject, Subject, Values, blocks
@@ -24,9 +24,10 @@ def gradient(subject: Subject) -> Measured:
     """Gradient per token against autograd of the surrogate as printed, float64."""
     subject = bare(subject)
     _literal(subject)
-    large = max(_gradient_error(subject, random(seed=seed), v) for seed in (0, 1) for v in subject.settings)
+    tried = [(random(seed=seed), values) for seed in (0, 1) for values in subject.settings]
+    large = largest(_gradient_error(subject, *each) for each in tried)
     found = search.worst(subject, lambda case: _gradient_error(subject, case.batch, case.params), EXACT)
-    return Measured(_larger(large, found.value), EXACT, found.what, found.example)
+    return Measured(largest((large, found.value)), EXACT, found.what, found.example)
 
 
 def value(subject: Subject) -> Measured:
@@ -83,7 +84,7 @@ def on_policy(subject: Subject) -> Measured:
     """At δ = 1 the gradient is the policy gradient: w = 1, for both signs of Â."""
     subject = bare(subject)
     batch = tokens([0.0] * 4, [1.0, -1.0, 0.25, -3.0])
-    found = max(relative(weights(subject, batch, v), torch.ones(4, 1)) for v in subject.settings)
+    found = largest(relative(weights(subject, batch, v), torch.ones(4, 1)) for v in subject.settings)
     return Measured(
         found, EXACT, "largest |w − 1|", str(Case(subject.settings[0], [[(0.0, 1.0, 1, -1.25, 1, 1)]]))
     )
@@ -95,7 +96,7 @@ def linear(subject: Subject) -> Measured:
 
     def error(case: Case) -> float:
         batch, before = case.batch, subject.run(case.batch, case.params).gradient
-        return max(
+        return largest(
             relative(subject.run(_scaled(batch, factor), case.params).gradient, factor * before)
             for factor in (4.0, 0.25)
         )
@@ -152,8 +153,8 @@ def _difference_error(subject: LossObject, case: Case) -> float:
     )
     tokens_ = batch.info.batch_num_tokens
     slopes = [-(a - b) / step / tokens_ for a, b in ((middle, left), (right, middle))]
-    smooth = (slopes[0] - slopes[1]).abs() <= 1e-3 * exact.abs().max()
-    central = torch.where(smooth & batch.mask.bool(), (slopes[0] + slopes[1]) / 2, exact)
+    kink = (slopes[0] - slopes[1]).abs() > 1e-3 * exact.abs().max()  # a NaN is none: it shows as an error
+    central = torch.where(~kink & batch.mask.bool(), (slopes[0] + slopes[1]) / 2, exact)
     # A difference has the precision of the value: weights below 1e-3 count as 1e-3.
     return relative(central, exact, 1e6 * batch.advantages.abs().max().item() / tokens_)
 
@@ -184,7 +185,3 @@ def _single(batch: Batch) -> Batch:
     """Every live token with Â ≠ 0 as a response of its own."""
     live = batch.mask.bool() & (batch.advantages != 0)
     return batch.map(lambda t: t[live][:, None])
-
-
-def _larger(*numbers: float) -> float:
-    return math.nan if any(math.isnan(n) for n in numbers) else max(numbers)

@@ -11,7 +11,7 @@ import torch
 
 from cegppo_verl.contract import search
 from cegppo_verl.contract.batch import Batch, Info, random, tokens
-from cegppo_verl.contract.compare import bare, relative
+from cegppo_verl.contract.compare import bare, largest, relative
 from cegppo_verl.contract.outcome import Measured, NotApplicableError
 from cegppo_verl.contract.search import Case
 from cegppo_verl.contract.subjects import Subject, Values
@@ -47,7 +47,7 @@ def _influence(subject: Subject, case: Case, junk: tuple[float, ...]) -> float:
             relative(other_loss, loss, scale),
             other[~clean.mask].abs().sum().item(),
         ]
-    return math.nan if any(math.isnan(x) for x in found) else max(found)
+    return largest(found)
 
 
 def _dirty(clean: Batch, junk: tuple[float, ...]) -> Iterator[Batch]:
@@ -66,7 +66,7 @@ def mask_kinds(subject: Subject) -> Measured:
     for kind in (torch.int64, torch.float32, torch.float64):
         other_loss, other = subject.run(replace(batch, mask=batch.mask.to(kind)), values)
         found += [relative(other, gradient), relative(other_loss, loss)]
-    return Measured(max(found), 1e-6, "largest relative change")
+    return Measured(largest(found), 1e-6, "largest relative change")
 
 
 def empty(subject: Subject) -> Measured:
@@ -76,9 +76,7 @@ def empty(subject: Subject) -> Measured:
     for part in (_masked(random(rows=2, length=3)), random(rows=2, length=3).rows(slice(0, 0))):
         loss, gradient = subject.run(part, values, whole)
         found.append(math.nan if not loss.isfinite() else gradient.abs().sum().item())
-    return Measured(
-        math.nan if any(map(math.isnan, found)) else max(found), 0.0, "largest |gradient|", "no tokens"
-    )
+    return Measured(largest(found), 0.0, "largest |gradient|", "no tokens")
 
 
 def _masked(batch: Batch) -> Batch:

@@ -8,8 +8,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from cegppo_verl.contract.batch import Batch, build, random, tokens
-from cegppo_verl.contract.compare import bare, weights
+from cegppo_verl.contract.batch import Batch, Info, build, random, run, tokens
+from cegppo_verl.contract.compare import bare, largest, relative, weights
 from cegppo_verl.contract.outcome import Measured
 from cegppo_verl.contract.search import Case
 from cegppo_verl.contract.subjects import Subject, Values
@@ -56,10 +56,17 @@ def not_silenced(subject: Subject) -> Measured:
                 near, far = (
                     _weight(subject, x, sign, values) for x in (math.copysign(19.9, log_ratio), log_ratio)
                 )
-                lost = 0.0 if not ORDINARY[0] <= abs(near) <= ORDINARY[1] else 1 - abs(far) / abs(near)
-                losses.append((lost, str(Case(values, [[(log_ratio, sign, 1, -1.25, 1, 1)]]))))
+                losses.append(
+                    (_lost(abs(near), abs(far)), str(Case(values, [[(log_ratio, sign, 1, -1.25, 1, 1)]])))
+                )
     lost, example = max(losses, key=lambda pair: math.inf if math.isnan(pair[0]) else pair[0])
     return Measured(max(lost, 0.0), 0.5, "largest share of a weight lost", example)
+
+
+def _lost(near: float, far: float) -> float:
+    if near < ORDINARY[0] or near > ORDINARY[1]:
+        return 0.0
+    return 1 - far / near
 
 
 def _weight(subject: Subject, log_ratio: float, sign: float, values: Values) -> float:
@@ -73,8 +80,31 @@ def bf16(subject: Subject) -> Measured:
     exact, found = low.to(torch.float64), subject.run(low, values).gradient
     expected = subject.run(exact, values).gradient
     steady = _steady(subject, exact, values, expected) & low.mask
+    steady |= (found.isnan() | expected.isnan()) & low.mask
     error = (found.double() - expected).abs()[steady] / expected.abs()[steady].clamp(min=1e-9)
     return Measured(error.max().item(), 2.0**-8, "largest relative error")
+
+
+def autocast(subject: Subject) -> Measured:
+    """Inside ``torch.autocast``, where verl's FSDP engine calls losses: the same bits as outside.
+
+    float32 inputs, as verl passes them; autocast to bfloat16 on the CPU. The gradient is formed outside, as
+    the engine does it.
+    """
+    batch = random(seed=7).to(torch.float32)
+    found = [_autocast_change(subject, batch, values) for values in subject.settings]
+    return Measured(largest(found), 0.0, "largest relative change (∞: another dtype)")
+
+
+def _autocast_change(subject: Subject, batch: Batch, values: Values) -> float:
+    def inside(part: Batch, info: Info) -> Tensor:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            return subject.total(part, values, info)
+
+    pairs = list(zip(run(inside, batch), subject.run(batch, values), strict=True))
+    if any(found.dtype != expected.dtype for found, expected in pairs):
+        return math.inf
+    return largest(relative(found, expected) for found, expected in pairs)
 
 
 def _steady(subject: Subject, batch: Batch, values: Values, expected: Tensor) -> Tensor:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 
 from cegppo_verl.contract import search
 from cegppo_verl.contract.batch import Batch, Info, coefficients, random, run
-from cegppo_verl.contract.compare import relative
+from cegppo_verl.contract.compare import largest, relative
 from cegppo_verl.contract.outcome import Measured, NotApplicableError
 from cegppo_verl.contract.search import Case
 from cegppo_verl.contract.subjects import Subject
@@ -46,8 +44,7 @@ def _split(subject: Subject, case: Case, dp_size: int) -> float:
     gradient = torch.cat([part.gradient for part in found]) / dp_size
     loss = torch.stack([part.loss for part in found]).sum() / dp_size
     scale = 1e3 * expected.gradient.abs().sum().item()
-    errors = relative(gradient, expected.gradient), relative(loss, expected.loss, scale)
-    return math.nan if any(map(math.isnan, errors)) else max(errors)
+    return largest((relative(gradient, expected.gradient), relative(loss, expected.loss, scale)))
 
 
 def reduction(subject: Subject) -> Measured:
@@ -61,7 +58,7 @@ def reduction(subject: Subject) -> Measured:
         for mode in MODES
     ]
     return Measured(
-        max(found), EXACT, "largest relative error", f"modes {dict(zip(MODES, found, strict=True))}"
+        largest(found), EXACT, "largest relative error", f"modes {dict(zip(MODES, found, strict=True))}"
     )
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -11,6 +12,12 @@ from torch import Tensor
 
 from cegppo_verl.contract.batch import Batch, coefficients
 from cegppo_verl.contract.subjects import Subject
+
+
+def largest(numbers: Iterable[float]) -> float:
+    """The largest number, 0 of none, NaN if any is: ``max([0.0, nan])`` is 0.0."""
+    numbers = list(numbers)
+    return math.nan if any(map(math.isnan, numbers)) else max(numbers, default=0.0)
 
 
 def relative(found: Tensor, expected: Tensor, scale: float | None = None) -> float:

@@ -34,6 +34,7 @@ CHECKS: dict[str, Check] = {
     "log π = −∞": checks_numerics.infinite,
     "extremes keep gradients": checks_numerics.not_silenced,
     "bf16": checks_numerics.bf16,
+    "under autocast": checks_numerics.autocast,
     "no other gradient": checks_conduct.no_other_gradient,
     "inputs kept": checks_conduct.inputs_kept,
     "fresh weight": checks_conduct.fresh_weight,

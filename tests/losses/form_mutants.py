@@ -10,7 +10,8 @@ import torch
 from losses.loss_contract import PAPER
 
 from cegppo_verl.contract import resolve
-from cegppo_verl.contract.subjects import Subject
+from cegppo_verl.contract.batch import Batch, Info
+from cegppo_verl.contract.subjects import LossObject, Subject, Values
 from cegppo_verl.losses import cegppo, parameters, ppo_clip
 from cegppo_verl.losses.loss import Loss, Statistics
 
@@ -62,6 +63,11 @@ OBJECTS: dict[str, tuple[Loss, dict[str, Any], str]] = {
         {},
         "weight = slope of value",
     ),
+    "value_of_nan": (
+        replace(PPO, value=lambda tokens, params: ppo_clip.value(tokens, params) * torch.nan),
+        {},
+        "weight = slope of value",
+    ),
     "weight_not_its_own": (
         replace(cegppo.LOSS, weight=lambda tokens, params: tokens.ratio),
         PAPER,
@@ -74,6 +80,11 @@ OBJECTS: dict[str, tuple[Loss, dict[str, Any], str]] = {
         PAPER,
         "no other gradient",
     ),
+    "auxiliary_that_autocast_rounds": (
+        replace(cegppo.LOSS, auxiliary=lambda log_prob, *_: (log_prob @ torch.eye(log_prob.shape[-1])).sum()),
+        PAPER,
+        "under autocast",
+    ),
     "statistics_that_do_not_add_up": (
         replace(CENTRED, statistics=Statistics(_means, _decide)),
         {},
@@ -81,6 +92,17 @@ OBJECTS: dict[str, tuple[Loss, dict[str, Any], str]] = {
     ),
     "a_number_read_in_the_weight": (replace(cegppo.LOSS, weight=_read), PAPER, "host synchronisations"),
 }
+
+
+class Leaky(LossObject):
+    """A Loss whose total gives log π_old the gradient 0 and Â the gradient NaN."""
+
+    def total(self, batch: Batch, values: Values, info: Info) -> torch.Tensor:
+        leaks = batch.old_log_prob.sum() * 0.0 + batch.advantages.sum() * torch.nan
+        return super().total(batch, values, info) + leaks
+
+
+LEAKY = Leaky(name="leaky", settings=(PAPER,), loss=cegppo.LOSS)
 
 
 def object_mutant(name: str) -> Subject:
@@ -109,6 +131,8 @@ def verl_loss(
     if loss_agg_mode == "token-sum":
         return each.sum() * info["dp_size"], {}
     rows = each.sum(-1)
+    if bug == "nan_in_a_later_mode" and loss_agg_mode == "seq-mean-token-sum":
+        rows = rows * torch.nan
     if loss_agg_mode == "seq-mean-token-mean":
         rows = rows / (response_mask.sum(-1) + 1e-8)
     if loss_agg_mode == "seq-mean-token-sum-norm":
@@ -116,7 +140,11 @@ def verl_loss(
     return rows.sum() / info["global_batch_size"] * info["dp_size"], {}
 
 
-VERL = {"mode_ignored": "loss_agg_mode", "rollout_weights_ignored": "rollout weights"}
+VERL = {
+    "mode_ignored": "loss_agg_mode",
+    "rollout_weights_ignored": "rollout weights",
+    "nan_in_a_later_mode": "loss_agg_mode",
+}
 
 
 def verl_mutant(bug: str | None) -> Subject:

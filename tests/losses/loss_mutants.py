@@ -50,6 +50,10 @@ def literal(
         log_ratio = -log_ratio
     hyper = beta1, beta2, epsilon_low, epsilon_high, dual_clip
     per_token = _objective(log_ratio, wide(advantages), *hyper, bug)
+    if bug in NAN:
+        per_token = per_token * torch.where(NAN[bug](log_prob, mask, log_ratio, hyper), torch.nan, 1.0)
+    if bug == "matrix_product_under_autocast":
+        per_token = per_token @ torch.eye(per_token.shape[-1], dtype=per_token.dtype)
     if bug == "sign_flipped":
         per_token = -per_token
     if bug == "tokens_read_one_by_one":
@@ -123,6 +127,23 @@ def _objective(
 
 OPEN = ("padding_multiplied", "mask_forgotten")  # padding is not cleared before the ratio is formed
 
+# Where a NaN appears, of which max([0.0, nan]), 0.0, knows nothing: not in the first of the numbers compared.
+NAN: dict[str, Callable[..., Tensor]] = {
+    "nan_in_a_large_uneven_batch": lambda x, mask, d, hyper: _all(
+        x, x.shape[0] > 3 and hyper[0] != PAPER_BETA
+    ),
+    "nan_with_uneven_betas": lambda x, mask, d, hyper: _all(x, hyper[0] != PAPER_BETA),
+    "nan_for_a_double_mask": lambda x, mask, d, hyper: _all(x, mask.dtype == torch.float64),
+    "nan_where_the_ratio_is_large": lambda x, mask, d, hyper: d > 1.0,
+    "nan_below_the_clamp": lambda x, mask, d, hyper: (d.abs() > 19.5) & (d.abs() < 19.95),
+}
+PAPER_BETA = 0.5
+
+
+def _all(like: Tensor, wanted: bool) -> Tensor:
+    return torch.full_like(like, wanted, dtype=torch.bool)
+
+
 # Every mistake with a check that must see it.
 BUGS = {
     "sign_flipped": "on-policy",
@@ -155,6 +176,12 @@ BUGS = {
     "computed_in_bf16": "bf16",
     "advantages_written_to": "inputs kept",
     "tokens_read_one_by_one": "host synchronisations",
+    "matrix_product_under_autocast": "under autocast",
+    "nan_in_a_large_uneven_batch": "gradient as printed",
+    "nan_with_uneven_betas": "on-policy",
+    "nan_for_a_double_mask": "kinds of mask",
+    "nan_where_the_ratio_is_large": "bf16",
+    "nan_below_the_clamp": "extremes keep gradients",
 }
 
 

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 from losses import rows
-from losses.form_mutants import CENTRED, OBJECTS, VERL, object_mutant, verl_mutant
+from losses.form_mutants import CENTRED, LEAKY, OBJECTS, VERL, object_mutant, verl_mutant
 from losses.loss_contract import PAPER, batch, failures, subject
 from losses.loss_mutants import BUGS, literal, mutant
 
@@ -83,6 +83,19 @@ def test_the_contract_catches_in_a_loss_object(bug):
 @pytest.mark.parametrize("bug", VERL)
 def test_the_contract_catches_in_a_function_of_verls_form(bug):
     assert failures(verl_mutant(bug), (VERL[bug],)), f"'{VERL[bug]}' does not notice '{bug}'"
+
+
+def test_a_nan_in_the_second_of_two_gradients_is_seen():
+    assert failures(LEAKY, ("no other gradient",))
+
+
+def test_a_nan_with_small_advantages_alone_is_seen():
+    calls = iter(range(10**6))  # the check calls the loss with Â, 4·Â and Â/4
+
+    def nan_every_third(*tensors, **values):
+        return literal(*tensors, **values) * (torch.nan if next(calls) % 3 == 2 else 1.0)
+
+    assert failures(subject(nan_every_third), ("linear in Â",))
 
 
 def test_every_check_catches_something():
