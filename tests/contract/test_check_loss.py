@@ -2,30 +2,15 @@
 
 import builtins
 import importlib.util
-from dataclasses import replace
 
 import pytest
+from contract.examples import CLIPPED, CUBED, CUBED_REASONS, LINEAR, ran, write
 from typer.testing import CliRunner
 
 from cegppo_verl import cli
-from cegppo_verl.contract import command, outcome, resolve, runner, search, table, verl_form
-from cegppo_verl.contract.subjects import Expected
+from cegppo_verl.contract import command, resolve, search, verl_form
 from cegppo_verl.errors import UserError
 
-CLIPPED = """
-import torch
-
-def literal(log_prob, old_log_prob, advantages, mask, *, epsilon=0.2):
-    ratio = (log_prob - old_log_prob).exp()
-    return torch.min(ratio * advantages, ratio.clamp(1 - epsilon, 1 + epsilon) * advantages)
-
-def clipped(old_log_prob, log_prob, advantages, mask, *, epsilon=0.2):
-    padding = ~mask.bool()
-    clean = (t.masked_fill(padding, 0.0) for t in (log_prob, old_log_prob, advantages))
-    log_prob, old_log_prob, advantages = (t.float() if t.dtype == torch.bfloat16 else t for t in clean)
-    ratio = (log_prob - old_log_prob).clamp(-20, 20).exp()
-    return -torch.min(ratio * advantages, ratio.clamp(1 - epsilon, 1 + epsilon) * advantages)
-"""
 FLIPPED = CLIPPED.replace("return -torch.min", "return torch.min")
 REQUIRED = CLIPPED.replace("mask, *, epsilon=0.2):\n    padding", "mask, *, epsilon):\n    padding")
 VERL = """
@@ -60,15 +45,6 @@ def _quick(monkeypatch, tmp_path):
     monkeypatch.setattr(search, "EXAMPLES", 15)
     monkeypatch.setattr(cli.console, "_width", 120)
     monkeypatch.chdir(tmp_path)
-
-
-def write(tmp_path, text, name="mine.py"):
-    (tmp_path / name).write_text(text)
-    return name
-
-
-def ran(*words):
-    return CliRunner().invoke(cli.app, ["check-loss", *words])
 
 
 def refused(*words):
@@ -133,79 +109,6 @@ def test_reduction_per_micro_batch_is_said_not_hidden():
     row = next(line for line in done.output.splitlines() if line.strip().startswith("micro-batches"))
     assert "not applicable" in row
     assert "reduction is per micro-batch" in row
-
-
-# --- failures that are excused
-
-CUBED = CLIPPED.replace("    return -torch.min(", "    advantages = advantages**3\n    return -torch.min(")
-LINEAR = 'CONTRACT_EXCEPTIONS = {"linear in Â": "Â³ on purpose"}'
-CUBED_REASONS = """
-CONTRACT_EXCEPTIONS = {"linear in Â": "Â³ on purpose", "gradient as printed": "trust me", "on-policy": "too",
-                       "value as printed": "and here"}
-"""
-
-
-def row_of(done, check):
-    return next(line for line in done.output.splitlines() if line.strip().startswith(check))
-
-
-def test_an_excused_failure_shows_as_one_and_exits_with_1(tmp_path):
-    done = ran(write(tmp_path, CUBED + CUBED_REASONS))
-    assert "EXCUSED (fails)" in row_of(done, "linear in Â")
-    assert "Â³ on purpose" in done.output
-    assert " 0 FAILED, 4 EXCUSED (fails), " in done.output
-    assert "--allow-exceptions" in done.output
-    assert done.exit_code == 1
-
-
-def test_excused_failures_can_be_allowed(tmp_path):
-    done = ran(write(tmp_path, CUBED + CUBED_REASONS), "--allow-exceptions")
-    assert "4 EXCUSED (fails)" in done.output
-    assert done.exit_code == 0
-
-
-def test_allowing_exceptions_allows_nothing_else(tmp_path):
-    done = ran(write(tmp_path, CUBED + LINEAR), "--allow-exceptions")
-    assert "FAILED gradient as printed" in done.output
-    assert done.exit_code == 1
-
-
-def test_an_exception_that_is_no_longer_needed_fails(tmp_path):
-    done = ran(write(tmp_path, CLIPPED + LINEAR), "--allow-exceptions")
-    assert "FAILED linear in Â: passes: its exception is no longer needed (Â³ on purpose)" in done.output
-    assert done.exit_code == 1
-
-
-def test_an_excused_exception_that_is_raised_is_shown():
-    tested = resolve.subject("cegppo", {"beta1": 0.5, "beta2": 1.0})
-    broken = replace(tested, loss=None, expected=Expected(exceptions={"inputs kept": "it never works"}))
-    report = runner.check(broken, ["inputs kept"])
-    assert "it never works (raised AssertionError" in table.explained(report.excused[0])
-    assert not report.passed
-    assert report.accepted(allow_exceptions=True)
-
-
-def test_excuses_are_yellow_and_carry_their_number():
-    report = outcome.Report("x", "y", (outcome.Result("bf16", outcome.EXCUSED, "why", FAILING),))
-    cells = [next(iter(column.cells)) for column in table.table(report).columns]
-    assert cells[1].style == "yellow"
-    assert (cells[2], cells[3], str(cells[4])) == ("0.5", "0.1", "error; why")
-
-
-FAILING = outcome.Measured(0.5, 0.1, "error")
-
-
-def test_verls_own_exceptions_show_and_exit_with_0():
-    done = ran("gpg")
-    assert "EXCUSED (fails)" in row_of(done, "padding of NaN and ∞")
-    assert " 0 FAILED, 2 EXCUSED (fails), " in done.output
-    assert done.exit_code == 0, done.output
-
-
-def test_our_exceptions_are_not_failures_for_parameters_that_need_none():
-    known = Expected(exceptions={"inputs kept": "for others"}, own=True)
-    report = runner.check(replace(resolve.subject("dapo"), expected=known), ["inputs kept"])
-    assert report.results[0].status == "passed"
 
 
 # --- what is typed wrong
