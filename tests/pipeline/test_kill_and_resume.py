@@ -119,7 +119,7 @@ def test_the_schedule_went_on(killed):
 def test_the_controller_went_on_as_if_nothing_had_happened(killed):
     """Every logged β is what the controller says of all entropies up to then: the kill lost no state."""
     *_, run = killed
-    controller = schedule.controller_of(LOSSES["adaptive_beta"], run.cell().params)
+    controller = schedule.controller_of(LOSSES["adaptive_beta"], run.cell()["params"])
     state = controller.start()
     entropies, beta1, beta2 = (logged(run, key) for key in ("observed_entropy", "beta1", "beta2"))
     for step in range(1, STEPS + 1):
