@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from cegppo_verl.losses.parameters import Parameters
@@ -108,7 +108,6 @@ class Loss:
     verl: Callable[[Any], Mapping[str, object]] | None = None
     loss_agg_mode: str | None = None
     version: str = "1"
-    aliases: Mapping[str, str] = field(default_factory=dict)
 
     def bound(self, params: Any) -> Callable[[Tokens], Tensor]:
         """w(tokens) with these parameters."""
