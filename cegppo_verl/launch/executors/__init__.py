@@ -1,0 +1,1 @@
+"""Where attempts are executed: this machine, a Ray cluster, Slurm, Kubernetes."""
