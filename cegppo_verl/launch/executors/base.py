@@ -46,8 +46,8 @@ class Task:
     """One submission of a cell.
 
     Attributes:
-        name: ``cegppo-<cell id>-<n>``, chosen by the runner before it submits, unique per submission: the job is
-            found by it even if the runner died between submitting and writing the scheduler's id down.
+        name: ``cegppo-<cell id>-<n>``, chosen by the runner before it submits, unique per submission: the job
+            is found by it even if the runner died between submitting and writing the scheduler's id down.
         command: arguments after the interpreter, ``-m cegppo_verl.launch.node <absolute run directory>``.
         environment: variables that the node side must see, beyond those of the cluster's profile.
         priority: larger goes first; passed on where the scheduler has priorities.
