@@ -6,10 +6,10 @@ import sys
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from cegppo_verl.errors import UserError, did_you_mean
-from cegppo_verl.experiment.validation import Strict, validate
+from cegppo_verl.experiment.validation import Strict, reject, validate
 from cegppo_verl.experiment.yaml_file import Document, read_yaml
 from cegppo_verl.launch.executors.profile_fields import (
     EnvironmentName,
@@ -26,6 +26,7 @@ from cegppo_verl.launch.executors.profile_fields import (
     Toleration,
     Url,
     Volume,
+    quantity_bytes,
 )
 
 
@@ -139,6 +140,24 @@ class KubeRayProfile(_Common):
     ttl_seconds: int = Field(
         default=3600, ge=60, description="how long a finished RayJob's cluster is kept for a look, seconds"
     )
+
+    @model_validator(mode="after")
+    def _whole(self) -> KubeRayProfile:
+        for name in self.secrets:
+            if name in self.environment:
+                fix = "keep one of the two"
+                raise reject(f"secrets.{name}", f"'{name}' is under environment as well", fix)
+        if self.priority_class is not None and self.queue is None:
+            raise reject("priority_class", "a priority class needs a queue", "name the Kueue local queue")
+        if quantity_bytes(self.shm) > quantity_bytes(self.memory):
+            fix = "what lies in /dev/shm counts in the pod's memory: write less than memory"
+            raise reject("shm", f"{self.shm} do not fit into {self.memory} of memory", fix)
+        mounts = ["/dev/shm", *(volume.mount for volume in self.volumes)]
+        for index, mount in enumerate(mounts):
+            if mount in mounts[:index]:
+                fix = "give every volume a mount of its own; /dev/shm is taken"
+                raise reject("volumes", f"'{mount}' is mounted twice", fix)
+        return self
 
 
 Profile = LocalProfile | RayProfile | SlurmProfile | KubeRayProfile

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from cegppo_verl.experiment.validation import Strict, reject
 
@@ -35,7 +35,9 @@ EnvironmentValue = Annotated[
 Quantity = Annotated[
     str,
     _form(
-        r"[1-9][0-9]*(?:[KMGTP]i?|k)?", "an amount that Kubernetes knows", "write e.g. 512Gi (a whole number)"
+        r"[1-9][0-9]*(?:Ki|[MGTP]i?|k)?",
+        "an amount that Kubernetes knows",
+        "write e.g. 512Gi (a whole number)",
     ),
 ]
 SlurmTime = Annotated[
@@ -107,3 +109,19 @@ class Toleration(Strict):
     effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = Field(
         default=None, description="the taint's effect; null: all effects"
     )
+
+    @model_validator(mode="after")
+    def _whole(self) -> Toleration:
+        if self.operator == "Exists" and self.value is not None:
+            raise reject("value", "Exists compares no value", "leave the value out, or write operator: Equal")
+        if self.operator == "Equal" and self.key is None:
+            raise reject("key", "Equal needs the taint's key", "write the key, or operator: Exists")
+        return self
+
+
+def quantity_bytes(quantity: str) -> int:
+    """A :data:`Quantity` of memory in bytes."""
+    number = quantity.rstrip("KMGTPki")
+    unit = quantity[len(number) :]
+    base = 1024 if unit.endswith("i") else 1000
+    return int(number) * base ** ("kMGTP".index(unit[0].replace("K", "k")) + 1 if unit else 0)
