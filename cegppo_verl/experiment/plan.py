@@ -1,8 +1,9 @@
-"""What `cegppo plan` shows: one row per cell, and the lint findings."""
+"""What `cegppo plan` shows: arms, cells or a summary of them, and the lint findings."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,8 +14,17 @@ from cegppo_verl.losses import schedule
 if TYPE_CHECKING:
     from rich.table import Table
 
-_COLOURS = {"done": "green", "running": "cyan", "stalled": "yellow", "failed": "red", "planned": "dim"}
+COLOURS = {
+    "done": "green",
+    "running": "cyan",
+    "queued": "cyan",
+    "stalled": "yellow",
+    "stopped": "yellow",
+    "failed": "red",
+    "planned": "dim",
+}
 _LEVELS = {"warning": "yellow", "info": "blue"}
+MOST_ROWS = 40  # of any table, unless all are asked for
 
 
 @dataclass(frozen=True)
@@ -57,55 +67,110 @@ def plan_rows(cells: Sequence[Cell], statuses: Mapping[str, str] | None = None) 
     return [PlanRow(cell, known.get(cell.id, "planned")) for cell in cells]
 
 
-def arms_table(cells: Sequence[Cell]) -> Table:
-    """What each arm is: algorithm and parameters, once, however many cells it has."""
-    from rich.table import Table
-
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for title in ("arm", "algorithm", "parameters"):
-        table.add_column(title)
-    for row in plan_rows(list({cell.arm: cell for cell in cells}.values())):
+def arms_table(cells: Sequence[Cell], most: int | None = None) -> Table:
+    """What each arm is: algorithm and parameters, once, however many cells it has; ``most`` of them."""
+    table = _table("arm", "algorithm", "parameters")
+    arms = {cell.arm: cell for cell in reversed(cells)}
+    rows = plan_rows(list(arms.values())[::-1])
+    for row in rows[:most]:
         table.add_row(row.cell.arm, row.cell.algorithm, row.params)
+    _say_more(table, len(rows), most, "arms")
     return table
 
 
-def plan_table(cells: Sequence[Cell], statuses: Mapping[str, str] | None = None) -> Table:
-    """The cells of one scale as a rich table that fits 80 columns; the scale is its title."""
-    from rich.markup import escape
+def _table(*titles: str, right: Sequence[str] = ()) -> Table:
     from rich.table import Table
 
-    scale = cells[0].scale if cells else ""
-    table = Table(box=None, header_style="bold", pad_edge=False, title=f"scale {scale}", title_justify="left")
-    for title, justify in _COLUMNS:
-        table.add_column(title, justify=justify, no_wrap=True)  # type: ignore[arg-type]
-    for row in plan_rows(cells, statuses):
-        cell, settings = row.cell, row.cell.settings
-        status = f"[{_COLOURS.get(row.status, 'white')}]{escape(row.status)}[/]"
-        numbers = (str(settings.total_steps), row.batch, str(settings.updates_per_step), str(row.evaluations))
-        table.add_row(cell.arm, str(cell.seed), cell.id, *numbers, status)
+    table = Table(box=None, header_style="bold", pad_edge=False, title_justify="left", caption_justify="left")
+    for title in titles:
+        table.add_column(title, justify="right" if title in right else "left", no_wrap=title in _NEVER_WRAPPED)
     return table
 
 
-_COLUMNS = (
-    ("arm", "left"),
-    ("seed", "right"),
-    ("id", "left"),
-    ("steps", "right"),
-    ("batch", "right"),  # prompts × rollouts
-    ("upd.", "right"),  # optimiser updates per step
-    ("evals", "right"),
-    ("status", "left"),
-)
+_NEVER_WRAPPED = ("arm", "seed", "id", "steps", "batch", "upd.", "evals", "left")
 
 
-def findings_table(findings: Iterable[Finding]) -> Table:
+def _say_more(table: Table, rows: int, most: int | None, what: str) -> None:
+    if most is not None and rows > most:
+        table.caption = f"and {rows - most:,} more {what} (--all shows them)"
+
+
+# How a cell trains, in a column where the cells of a scale differ, else in words above the table.
+_COLUMNS: dict[str, tuple[Callable[[PlanRow], str], str]] = {
+    "steps": (lambda row: str(row.cell.settings.total_steps), "{} steps"),
+    "batch": (lambda row: row.batch, "{} rollouts a step"),
+    "upd.": (lambda row: str(row.cell.settings.updates_per_step), "{} updates a step"),
+    "evals": (lambda row: str(row.evaluations), "{} evaluations"),
+}
+
+
+def plan_table(
+    cells: Sequence[Cell], statuses: Mapping[str, str] | None = None, left: Mapping[str, str] | None = None
+) -> Table:
+    """The cells of one scale as a rich table that fits 80 columns; scale and what they share is its title.
+
+    Args:
+        statuses: why a cell counts as done, or what is missing, by id. left: the time it still takes.
+    """
+    from rich.markup import escape
+
+    rows, left = plan_rows(cells, statuses), left or {}
+    varying = [name for name, (of, _) in _COLUMNS.items() if len({of(row) for row in rows}) > 1]
+    titles = ("arm", "seed", "id", *varying, *(["left"] if left else []), "status")
+    table = _table(*titles, right=("seed", "left", *_COLUMNS))
+    table.title = _title(rows, varying)
+    for row in rows:
+        numbers = [_COLUMNS[name][0](row) for name in varying]
+        numbers += [left.get(row.cell.id, "")] if left else []
+        status = f"[{_colour(row.status)}]{escape(row.status)}[/]"
+        table.add_row(row.cell.arm, str(row.cell.seed), row.cell.id, *numbers, status)
+    return table
+
+
+def _colour(status: str) -> str:
+    return COLOURS.get(status.partition(" ")[0].rstrip(":,"), "white")
+
+
+def _title(rows: Sequence[PlanRow], varying: Sequence[str]) -> str:
+    """``scale toy-s: 3 cells, each 24 steps, 32 × 8 rollouts a step, …``."""
+    if not rows:
+        return ""
+    shared = [words.format(of(rows[0])) for name, (of, words) in _COLUMNS.items() if name not in varying]
+    many = f"{len(rows):,} cells, each " if len(rows) > 1 else "1 cell, "
+    return f"scale {rows[0].cell.scale}: {many}{', '.join(shared)}"
+
+
+def summary_table(
+    cells: Sequence[Cell], states: Mapping[str, str], left: Mapping[str, str], most: int | None = None
+) -> Table:
+    """The cells of one scale, one row per arm: how many are in which state, and the time they still take.
+
+    Args:
+        states: one word by cell id. left: by arm.
+    """
+    found: dict[str, Counter[str]] = {}
+    for cell in cells:
+        found.setdefault(cell.arm, Counter())[states.get(cell.id, "planned")] += 1
+    used = [state for state in COLOURS if any(count[state] for count in found.values())]
+    table = _table("arm", "cells", *used, *(["left"] if left else []), right=("cells", *used, "left"))
+    table.title = _title(plan_rows(cells), [])
+    for arm, count in list(found.items())[:most]:
+        numbers = [str(count[state] or "") for state in used]
+        table.add_row(arm, str(count.total()), *numbers, *([left.get(arm, "")] if left else []))
+    _say_more(table, len(found), most, "arms")
+    return table
+
+
+def findings_table(findings: Iterable[Finding], most: int | None = None) -> Table:
     """Lint findings as a rich table without a header; empty when there are none."""
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table(box=None, show_header=False, pad_edge=False)
-    for finding in findings:
+    found = list(findings)
+    table = Table(box=None, show_header=False, pad_edge=False, caption_justify="left")
+    for finding in found[:most]:
         hint = f" [dim]({escape(finding.hint)})[/]" if finding.hint else ""
         level = f"[{_LEVELS[finding.level]}]{finding.level}[/]"
         table.add_row(level, escape(finding.key), escape(finding.message) + hint)
+    _say_more(table, len(found), most, "remarks")
     return table
