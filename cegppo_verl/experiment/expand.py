@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from cegppo_verl.experiment import algorithms, catalog, identity
+from itertools import groupby
+
 from cegppo_verl.experiment.cell import Cell, slug
-from cegppo_verl.experiment.grid import Grid, refuse_twins, resolve_settings
+from cegppo_verl.experiment.grid import Grid
+from cegppo_verl.experiment.resolve import Resolved, resolve
 
 
 def expand(grid: Grid) -> list[Cell]:
@@ -16,26 +18,25 @@ def expand(grid: Grid) -> list[Cell]:
     Raises:
         UserError: two arms are the same run under two names.
     """
-    arms = [(arm, algorithms.resolve_params(arm.algorithm, arm.params)) for arm in grid.arms]
-    refuse_twins(grid)
     cells = []
-    for name in grid.scales:
-        scale = catalog.scale(name)
-        settings = resolve_settings(grid, scale)
-        for seed in grid.seeds:
-            for arm, params in arms:
-                content = identity.content(arm.algorithm, params, scale, settings, seed)
-                cells.append(
-                    Cell(
-                        grid=grid.name,
-                        arm=arm.name,
-                        algorithm=arm.algorithm,
-                        params=params,
-                        scale=name,
-                        seed=seed,
-                        settings=settings,
-                        id=identity.digest(content),
-                        slug=slug(arm.name, name, seed),
-                    )
-                )
+    for _, group in groupby(resolve(grid), key=lambda found: found.scale.name):
+        arms = [(found, found.stem.ids(grid.seeds)) for found in group]
+        for index, seed in enumerate(grid.seeds):
+            cells += [_cell(grid, found, seed, ids[index]) for found, ids in arms]
     return cells
+
+
+def _cell(grid: Grid, found: Resolved, seed: int, identity: str) -> Cell:
+    arm, scale = found.arm.name, found.scale.name
+    # Every part has been checked already; checking ten thousand cells again takes most of the time.
+    return Cell.model_construct(
+        grid=grid.name,
+        arm=arm,
+        algorithm=found.arm.algorithm,
+        params=found.params,
+        scale=scale,
+        seed=seed,
+        settings=found.settings,
+        id=identity,
+        slug=slug(arm, scale, seed),
+    )
