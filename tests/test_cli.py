@@ -17,8 +17,9 @@ from typer.testing import CliRunner
 from cegppo_verl import cli
 from cegppo_verl.errors import UserError
 from cegppo_verl.experiment import catalog
-from cegppo_verl.launch import jobs, local, locks, planning, preflight, runner
+from cegppo_verl.launch import jobs, locks, machine_lock, planning, preflight, runner
 from cegppo_verl.launch.environment_checks import leftovers, machine, ray_state
+from cegppo_verl.launch.executors import local
 from cegppo_verl.records.rundir import RunDir
 
 ROOT = Path(__file__).parents[1]
@@ -354,7 +355,7 @@ def refuse_company(patch: pytest.MonkeyPatch, folder: Path) -> None:
     def claim(descriptor: int, path: Path) -> None:
         raise UserError("another run is going on on this machine (process 7)", file=path, hint="wait for it")
 
-    patch.setattr(local, "_claim", claim)
+    patch.setattr(machine_lock, "_claim", claim)
 
 
 PROBLEMS: dict[str, tuple[Callable[[pytest.MonkeyPatch, Path], None], list[str]]] = {
@@ -383,7 +384,7 @@ def ready(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(machine, "write_problem", lambda path: None)
     monkeypatch.setattr(leftovers, "live_weight_sockets", list)
     monkeypatch.setattr(ray_state, "ray_address", lambda: (None, ""))
-    monkeypatch.setattr(local, "_claim", lambda descriptor, path: None)
+    monkeypatch.setattr(machine_lock, "_claim", lambda descriptor, path: None)
     monkeypatch.setattr(jobs, "build_inputs", lambda cell: jobs.Inputs("hub/model", (), ()))
     monkeypatch.setattr(local.LocalExecutor, "submit", never)
     monkeypatch.setattr(cli, "STOPPING", ())  # the test run keeps its own way to be stopped

@@ -21,7 +21,7 @@ from rich.table import Table
 
 from cegppo_verl.experiment.cell import Cell
 from cegppo_verl.launch import jobs, processes
-from cegppo_verl.launch.local import machine_to_itself
+from cegppo_verl.launch.machine_lock import machine_to_itself
 from cegppo_verl.launch.planning import load
 from cegppo_verl.records.progress import LoggedStep, is_training_step, read_steps
 from cegppo_verl.records.rundir import Attempt, read_json

@@ -1,21 +1,25 @@
-"""Follows one attempt while it runs: new steps, memory, stall, completion."""
+"""Follows one attempt while it runs: new steps, memory, stall, early stop, completion."""
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
+
+import psutil
 
 from cegppo_verl.launch import processes
-from cegppo_verl.launch.causes import Cause, cause_of
-from cegppo_verl.launch.local import Handle
-from cegppo_verl.records import progress
+from cegppo_verl.launch.causes import Cause, Kind, cause_of
+from cegppo_verl.launch.early_stop import EarlyStop
+from cegppo_verl.records import marks, progress
 from cegppo_verl.records.progress import LoggedStep
 from cegppo_verl.records.rundir import Attempt, RunDir
 
 POLL_SECONDS = 0.25
 MEMORY_SECONDS = 5.0
+HEARTBEAT_SECONDS = 15.0
 SHUTDOWN_SECONDS = 60.0
 
 
@@ -33,13 +37,42 @@ class Limits:
     least: float = 300.0
 
 
+@dataclass(frozen=True)
+class Stopped:
+    """The attempt was ended on purpose, by a rule of the grid or by a person; it is not to be tried again.
+
+    Attributes:
+        by_rule: a rule of the grid ended it.
+    """
+
+    text: str
+    by_rule: bool
+
+
+class Handle(Protocol):
+    """A running driver, as ``driver.Handle`` is one."""
+
+    def poll(self) -> int | None:
+        """Exit code, None while it runs."""
+
+    def processes(self) -> list[psutil.Process]:
+        """Everything that belongs to the attempt."""
+
+    def cancel(self, grace: float = 5.0) -> None:
+        """End it, in order."""
+
+    def sweep(self, grace: float = 5.0) -> None:
+        """End what it left behind."""
+
+
 @dataclass
 class Follower:
     """Watches the files and processes of one attempt.
 
     Args:
         on_step: called once for each newly logged line, in order.
-        on_tick: called at each look, for a live display.
+        on_tick: called at each look.
+        early_stop: the grid's rules.
     """
 
     run: RunDir
@@ -47,36 +80,40 @@ class Follower:
     attempt: Attempt
     handle: Handle
     limits: Limits
-    on_step: Callable[[LoggedStep], None]
-    on_tick: Callable[[], None]
+    on_step: Callable[[LoggedStep], None] = lambda step: None
+    on_tick: Callable[[], None] = lambda: None
+    early_stop: EarlyStop = field(default_factory=lambda: EarlyStop([]))
     peak_memory: int = 0
     _seen: int = 0
     _newest: int = 0
     _times: list[float] = field(default_factory=list)
     _last_sign: float = field(default_factory=time.monotonic)
     _last_memory: float = 0.0
+    _last_beat: float = -HEARTBEAT_SECONDS
     _size: int = -1
+    _rule: str | None = None
 
-    def follow(self) -> Cause | None:
-        """Return when the attempt is over: None when the cell is done, else the cause."""
+    def follow(self) -> Cause | Stopped | None:
+        """Return when the attempt is over: None when the cell is done, else why not."""
         while self.handle.poll() is None:
             self._look()
             if self._is_complete():
                 self._let_it_finish()
                 return None
-            if (silence := self._stalled()) is not None:
+            if (ending := self._stopped() or self._stall()) is not None:
                 self.handle.cancel()
-                return Cause(f"stalled: no new step for {silence:.0f} s", retry=True)
+                return ending
             time.sleep(POLL_SECONDS)
         self._look()
         self.handle.sweep()
         if self._is_complete():
             return None
-        return cause_of(self.attempt.log_file, self.handle.poll())
+        return self._stopped() or cause_of(self.attempt.log_file, self.handle.poll())
 
     def _look(self) -> None:
         self._read_steps()
         self._measure_memory()
+        self._beat()
         self.on_tick()
 
     def _read_steps(self) -> None:
@@ -91,6 +128,7 @@ class Follower:
             self._times.append(now - self._last_sign)
             self._last_sign = now
             self._newest = max(self._newest, step.step if progress.is_training_step(step) else 0)
+            self._rule = self._rule or self.early_stop.see(step)
             self.on_step(step)
         self._seen = len(steps)
 
@@ -98,6 +136,13 @@ class Follower:
         if time.monotonic() - self._last_memory >= MEMORY_SECONDS:
             self._last_memory = time.monotonic()
             self.peak_memory = max(self.peak_memory, processes.proportional_memory(self.handle.processes()))
+
+    def _beat(self) -> None:
+        """A sign of life for readers on other machines, where the lock may not be seen."""
+        if time.monotonic() - self._last_beat >= HEARTBEAT_SECONDS:
+            self._last_beat = time.monotonic()
+            with contextlib.suppress(OSError):  # a full disk must not end a run that may still be saved
+                self.attempt.alive_file.touch()
 
     def _is_complete(self) -> bool:
         # The cheap question first: the other one reads all files of the run, four times a second.
@@ -111,6 +156,19 @@ class Follower:
             time.sleep(POLL_SECONDS)
         self._look()
         self.handle.cancel() if self.handle.poll() is None else self.handle.sweep()
+
+    def _stopped(self) -> Stopped | None:
+        if self._rule is not None:
+            return Stopped(self._rule, by_rule=True)
+        asked = marks.stop_request(self.run)
+        if asked is None:
+            return None
+        why = f": {asked['why']}" if asked.get("why") else ""
+        return Stopped(f"stopped by {asked.get('by', 'a person')}{why}", by_rule=False)
+
+    def _stall(self) -> Cause | None:
+        silence = self._stalled()
+        return None if silence is None else Cause(f"stalled: no new step for {silence:.0f} s", Kind.STALL)
 
     def _stalled(self) -> float | None:
         """Seconds of silence, if they are beyond the limit."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,8 @@ from cegppo_verl.experiment.cell import Cell
 from cegppo_verl.experiment.hydra_text import override
 from cegppo_verl.experiment.overrides import RunPaths, compose_overrides
 from cegppo_verl.experiment.platforms import environment
-from cegppo_verl.launch.local import Job
+from cegppo_verl.launch import driver
+from cegppo_verl.launch.driver import Job
 from cegppo_verl.records.rundir import Attempt, RunDir
 from cegppo_verl.toy import assets
 from cegppo_verl.toy.recipes import MODELS, SMOLLM2
@@ -23,6 +24,8 @@ from cegppo_verl.toy.store import assets_root
 
 MODULE = "cegppo_verl.verl_plugin.train"
 PACKAGE = Path(cegppo_verl.__file__).parent
+# Read by verl_plugin/isolation.py: what two runs on one cluster or machine would share gets this in its name.
+ISOLATION = "CEGPPO_ISOLATION"
 DATA_SEED = 0  # all cells share their problems; a cell's seed decides order and sampling
 LOGICAL_CPUS = 32  # Ray's unit of admission for verl's small actors, not cores
 
@@ -115,15 +118,20 @@ def run_paths(run: RunDir, inputs: Inputs) -> RunPaths:
     )
 
 
-def arguments(cell: Cell, run: RunDir, inputs: Inputs, resume_from: int) -> list[str]:
+def arguments(
+    cell: Cell, run: RunDir, inputs: Inputs, resume_from: int, joined: Mapping[str, str] | None = None
+) -> list[str]:
     """Arguments after the interpreter for one attempt.
 
     Args:
         resume_from: step of the checkpoint to go on from; 0 starts from the base model.
+        joined: environment of the workers when the attempt joins a running Ray cluster, which inherits
+            nothing from the driver; None gives the attempt a private cluster.
     """
     scale = catalog.scale(cell.scale)
     overrides = compose_overrides(cell, scale, run_paths(run, inputs), resuming=resume_from > 0)
-    return ["-m", MODULE, *overrides, *_resume(run, resume_from), *_private_ray(scale), *_HYDRA]
+    ray = _private_ray(scale) if joined is None else _joined_ray(joined)
+    return ["-m", MODULE, *overrides, *_resume(run, resume_from), *ray, *_HYDRA]
 
 
 def _resume(run: RunDir, step: int) -> list[str]:
@@ -134,13 +142,23 @@ def _resume(run: RunDir, step: int) -> list[str]:
     return ["trainer.resume_mode=resume_path", override("trainer.resume_from_path", str(path))]
 
 
+_RAY_INIT = "ray_kwargs.ray_init"
+
+
 def _private_ray(scale: catalog.Scale) -> list[str]:
     """A Ray cluster of the attempt's own: it goes down with its driver and meets no leftovers of another."""
-    init = "ray_kwargs.ray_init"
-    options = [f"+{init}.address=local", f"+{init}.include_dashboard=False"]
+    options = [f"+{_RAY_INIT}.address=local", f"+{_RAY_INIT}.include_dashboard=False"]
     if scale.platform == "cpu":
-        options += [f"{init}.num_cpus={LOGICAL_CPUS}", f"+{init}.num_gpus={scale.hardware.gpus}"]
+        options += [f"{_RAY_INIT}.num_cpus={LOGICAL_CPUS}", f"+{_RAY_INIT}.num_gpus={scale.hardware.gpus}"]
     return options
+
+
+def _joined_ray(environment_: Mapping[str, str]) -> list[str]:
+    """The cluster at RAY_ADDRESS. Its workers get their environment from the job, name by name."""
+    variables = [
+        override(f"+{_RAY_INIT}.runtime_env.env_vars.{name}", value) for name, value in environment_.items()
+    ]
+    return [f"+{_RAY_INIT}.address=auto", *variables]
 
 
 # Hydra would write folders of its own into the working directory; the record keeps the overrides already.
@@ -164,11 +182,21 @@ def mark(attempt: Attempt) -> str:
     return f"{path.parents[1].name}-{attempt.number}-{place}"
 
 
-def job(cell: Cell, run: RunDir, inputs: Inputs, attempt: Attempt, resume_from: int) -> Job:
-    """The job of one attempt."""
+def job(
+    cell: Cell, run: RunDir, inputs: Inputs, attempt: Attempt, resume_from: int, *, join: bool = False
+) -> Job:
+    """The job of one attempt.
+
+    Args:
+        join: use the Ray cluster at RAY_ADDRESS instead of a private one.
+    """
+    own = {"VERL_FILE_LOGGER_PATH": str(attempt.metrics_file.resolve()), ISOLATION: mark(attempt)}
+    joined = {**platform_environment(cell), **own, **driver.import_path()} if join else None
+    # Ray refuses a variable that both the submitted job and its driver set, unless told whose counts.
+    override_job = {"RAY_OVERRIDE_JOB_RUNTIME_ENV": "1"} if join else {}
     return Job(
-        arguments=arguments(cell, run, inputs, resume_from),
-        environment={"VERL_FILE_LOGGER_PATH": str(attempt.metrics_file.resolve())},
+        arguments=arguments(cell, run, inputs, resume_from, joined),
+        environment={**own, **override_job},
         log=attempt.log_file,
         mark=mark(attempt),
         directory=attempt.path,

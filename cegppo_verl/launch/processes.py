@@ -13,12 +13,12 @@ import psutil
 MARK = "CEGPPO_ATTEMPT"
 
 
-def marked(mark: str) -> list[psutil.Process]:
-    """Processes of ours whose environment carries ``MARK=mark``: the driver and whatever it started cold.
+def marked(mark: str, variable: str = MARK) -> list[psutil.Process]:
+    """Processes of ours whose environment carries ``variable=mark``: the driver and what it started cold.
 
     Forks of the warm server show the server's environment; they are its descendants and found as such.
     """
-    needle = f"{MARK}={mark}".encode()
+    needle = f"{variable}={mark}".encode()
     return [p for p in psutil.process_iter() if needle in _environment(p.pid).split(b"\0")]
 
 

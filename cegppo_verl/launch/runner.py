@@ -1,28 +1,45 @@
-"""Runs a grid: for each cell that is not done, lock, attempt, follow, retry; resumable at any moment."""
+"""Runs a grid: admits cells, submits them, watches, retries; resumable at any moment, from any runner."""
 
 from __future__ import annotations
 
 import contextlib
-import datetime
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from cegppo_verl.errors import UserError
 from cegppo_verl.experiment import catalog
 from cegppo_verl.experiment.cell import Cell
-from cegppo_verl.launch import jobs, preflight, processes
-from cegppo_verl.launch.causes import Cause
-from cegppo_verl.launch.environment_checks import machine
-from cegppo_verl.launch.follow import Follower, Limits
-from cegppo_verl.launch.local import Handle, LocalExecutor, machine_to_itself
+from cegppo_verl.launch import attempt, handover, jobs, ledger, preflight
+from cegppo_verl.launch.admission import Admission
+from cegppo_verl.launch.attempt import cell_json
+from cegppo_verl.launch.causes import Cause, Kind
+from cegppo_verl.launch.cells import require_writable, run_dir, statuses
+from cegppo_verl.launch.conclude import conclude
+from cegppo_verl.launch.executors.base import NODE, Executor, JobState, JobStatus, Need, SubmitError, Task
+from cegppo_verl.launch.executors.local import LocalExecutor
+from cegppo_verl.launch.follow import Limits
+from cegppo_verl.launch.handover import Claim
+from cegppo_verl.launch.machine_lock import machine_to_itself
+from cegppo_verl.launch.request import INHERIT, PRIVATE, Request
 from cegppo_verl.launch.view import View
-from cegppo_verl.records import atomic, progress, provenance
-from cegppo_verl.records.rundir import Attempt, Json, RunDir
+from cegppo_verl.launch.watch import Watch
+from cegppo_verl.records import marks, provenance, submission
+from cegppo_verl.records.rundir import RunDir
 from cegppo_verl.records.status import DONE, Status, status_of
+from cegppo_verl.records.submission import Submission
 
 RESULTS = Path("results/runs")
+POLL_SECONDS = 0.25
+ASK_SECONDS = 5.0  # between questions to a cluster's scheduler
+IDLE_FACTOR = 100  # sleep this many times longer than a look took: below 1 % of a core, however many cells
+LONGEST_SLEEP = 10.0
+
+
+def _unknown_hours(cell: Cell) -> float | None:
+    return None
 
 
 @dataclass(frozen=True)
@@ -31,37 +48,28 @@ class Options:
 
     Attributes:
         results: folder of all run directories.
-        warm: start interpreters as forks of one warm process (CPU platform only).
-        retries: further attempts after a failure that may pass (stall, memory, a lost process).
+        warm: start interpreters as forks of one warm process (local executor, CPU platform).
+        retries: further attempts after a failure that may pass (stall, memory, a lost node).
+        early_stop: the grid's rules, JSON-ready.
+        max_gpu_hours: for the grid as a whole, what earlier runs used included; None is no limit.
+        hours: expected hours of a cell, None where nothing is known.
+        priority: larger goes first.
+        executor: where; None is this machine.
     """
 
     results: Path = RESULTS
     warm: bool = True
     retries: int = 2
     limits: Limits = field(default_factory=Limits)
-
-
-def run_dir(cell: Cell, results: Path) -> RunDir:
-    """Where the cell's records are; the same cell in another grid is found there too."""
-    own = results / cell.grid / cell.run_name
-    if not own.exists():
-        for other in sorted(results.glob(f"*/*-{cell.id}")):
-            return RunDir(other)
-    return RunDir(own)
-
-
-def cell_json(cell: Cell) -> Json:
-    """The content of ``cell.json``."""
-    return {"schema": 1, **cell.model_dump(mode="json")}
-
-
-def statuses(cells: Sequence[Cell], results: Path) -> dict[str, Status]:
-    """Status by cell id, from the files."""
-    return {c.id: status_of(run_dir(c, results), cell_json(c)) for c in cells}
+    early_stop: tuple[Mapping[str, Any], ...] = ()
+    max_gpu_hours: float | None = None
+    hours: Callable[[Cell], float | None] = _unknown_hours
+    priority: Callable[[Cell], int] = lambda cell: 0
+    executor: Executor | None = None
 
 
 def check(cells: Sequence[Cell]) -> None:
-    """Cheap checks before anything is written.
+    """Cheap checks of this machine before anything is written.
 
     Raises:
         UserError: wrong packages, missing data, no room in shared memory, another run or Ray in the way.
@@ -75,41 +83,53 @@ def check(cells: Sequence[Cell]) -> None:
     preflight.require_no_other_ray({"CPU": jobs.LOGICAL_CPUS, "GPU": gpus})
 
 
-def require_writable(results: Path) -> None:
-    """Refuse before anything starts when the records could not be written.
+@dataclass
+class Work:
+    """A cell at work: its job and who watches it."""
 
-    Raises:
-        UserError: a file is in the way, or the folder is read-only.
-    """
-    existing = next(p for p in (results.absolute(), *results.absolute().parents) if p.exists())
-    problem = "not a folder" if not existing.is_dir() else machine.write_problem(existing)
-    if problem:
-        message, hint = f"the records cannot be written: {problem}", "choose another --results"
-        raise UserError(message, file=existing, hint=hint)
+    cell: Cell
+    run: RunDir
+    job: Submission
+    watch: Watch
+    since: float = field(default_factory=time.monotonic)
+    silent: bool = False  # the scheduler says it is over, but somebody still holds the cell
 
 
 class GridRunner:
-    """Runs the cells of one grid, one after the other, on this machine."""
+    """Brings the cells of a grid to their end through one executor."""
 
     def __init__(self, cells: Sequence[Cell], options: Options, view: View) -> None:
         self.cells, self.options, self.view = list(cells), options, view
-        self._executors: dict[str, LocalExecutor] = {}
+        warm_log = options.results / "warm.log" if options.warm else None
+        self.executor: Executor = options.executor or LocalExecutor(warm_log=warm_log)
+        self.budget = ledger.Budget(options.max_gpu_hours)
+        self.admission = Admission(self.executor, self.budget, options.hours, options.priority)
+        self._waiting: dict[str, Cell] = {}
+        self._working: dict[str, Work] = {}
+        self._tries: dict[str, int] = {}
+        self._asked = -ASK_SECONDS
 
     def run(self) -> bool:
-        """Run everything that is not done; true when all cells are done at the end.
+        """Run everything that is not done; true when every cell is done, or was stopped by a rule.
 
         Raises:
             UserError: something the user must mend; no attempt was started.
-            KeyboardInterrupt: passed on, after the running attempt was ended and recorded.
+            KeyboardInterrupt: passed on, after local attempts were ended and recorded; detached jobs go on.
         """
         state = statuses(self.cells, self.options.results)
         open_cells = [c for c in self.cells if state[c.id].state != DONE]
         with contextlib.ExitStack() as held:
             if open_cells:
-                check(open_cells)
+                self._require(open_cells)
                 require_writable(self.options.results)
-                held.enter_context(machine_to_itself())
+                if not self.executor.detached:
+                    held.enter_context(machine_to_itself())
             return self._run_shown(open_cells, state)
+
+    def _require(self, cells: Sequence[Cell]) -> None:
+        self.executor.check([self._task(c, run_dir(c, self.options.results), "check") for c in cells])
+        if not self.executor.detached:
+            check(cells)
 
     def _run_shown(self, open_cells: Sequence[Cell], state: Mapping[str, Status]) -> bool:
         self.view.begin(self.cells, state)
@@ -119,140 +139,207 @@ class GridRunner:
         finally:  # an error and Ctrl-C, too, must leave a terminal that works
             final = statuses(self.cells, self.options.results)
             self.view.end(final)
-        return all(s.state == DONE for s in final.values())
+        return all(s.state == DONE or self._stopped_by_rule(i) for i, s in final.items())
+
+    def _stopped_by_rule(self, cell_id: str) -> bool:
+        cell = next(c for c in self.cells if c.id == cell_id)
+        attempts = run_dir(cell, self.options.results).attempts()
+        return bool(attempts and attempts[-1].record().get("stopped_by_rule"))
 
     def _run_all(self, cells: Sequence[Cell]) -> None:
-        self._warm_up(cells)
         try:
-            inputs = {c.id: _inputs(c) for c in cells}
-            for cell in cells:
-                self._run_cell(cell, inputs[cell.id])
+            self._prepare(cells)
+            self._waiting = {c.id: c for c in cells}
+            self._begin(cells)
+            while self._waiting or self._working:
+                started = time.monotonic()
+                self._turn()
+                if self._is_stuck():
+                    break
+                self._rest(time.monotonic() - started)
         finally:
-            for executor in self._executors.values():
-                executor.close()
+            self.executor.close()
 
-    def _warm_up(self, cells: Sequence[Cell]) -> None:
-        """Start importing while models and data are still being built."""
-        self._executor(cells[0])
+    def _prepare(self, cells: Sequence[Cell]) -> None:
+        """Build what is missing before any cell has a directory, while warm servers import."""
+        if isinstance(self.executor, LocalExecutor):
+            self.executor.interpreter(cells[0])
+            for cell in cells:
+                attempt.build_inputs(cell)
 
-    def _executor(self, cell: Cell) -> LocalExecutor:
-        """One executor per environment: the warm server imports under it."""
-        environment = jobs.platform_environment(cell)
-        key = repr(sorted(environment.items()))
-        if key not in self._executors:
-            warm = self.options.warm and catalog.scale(cell.scale).platform == "cpu"
-            if warm:
-                self.options.results.mkdir(parents=True, exist_ok=True)
-            log = self.options.results / "warm.log" if warm else None
-            self._executors[key] = LocalExecutor(environment, log)
-        return self._executors[key]
+    def _begin(self, cells: Sequence[Cell]) -> None:
+        """Make the directories, and find out who has which cell."""
+        for cell in cells:
+            run = run_dir(cell, self.options.results)
+            run.create(cell_json(cell))
+            who = handover.claim(run, self.executor)
+            if who is Claim.BUSY:
+                self._leave(cell, "another runner is at it, left alone")
+            elif who is Claim.OURS:
+                self._adopt(cell, run)
+            elif (why := self._set_aside(run)) is not None:
+                self._leave(cell, why)
 
-    def _run_cell(self, cell: Cell, inputs: jobs.Inputs) -> None:
+    def _adopt(self, cell: Cell, run: RunDir) -> None:
+        job = submission.read(run)
+        assert job is not None
+        attempts = [a for a in run.attempts() if a.record().get("submission") == job.name]
+        since = attempts[0].number - 1 if attempts else max((a.number for a in run.attempts()), default=0)
+        self.view.note(f"{cell.slug}: found at {job.executor} as {job.name}, watching it again")
+        self._work_on(cell, run, job, since)
+
+    def _set_aside(self, run: RunDir) -> str | None:
+        """Why a cell that nobody has is not to be started; None when it may be."""
+        if marks.take_retry(run):
+            return None
+        asked = marks.stop_request(run)
+        if asked is not None:
+            return f"stopped by {asked.get('by', 'a person')}; `cegppo retry` takes it up again"
+        attempts = run.attempts()
+        if attempts and attempts[-1].record().get("stopped_by_rule"):
+            return f"{attempts[-1].record().get('cause')}; `cegppo retry` goes on"
+        return None
+
+    def _leave(self, cell: Cell, why: str) -> None:
+        self._waiting.pop(cell.id, None)
+        self.view.note(f"{cell.slug}: {why}")
+
+    # --- one turn
+
+    def _turn(self) -> None:
+        for work in self._working.values():
+            work.watch.look()
+        if not self.executor.detached or time.monotonic() - self._asked >= ASK_SECONDS:
+            self._asked = time.monotonic()
+            self._settle()
+            self._admit()
+        self.view.tick()
+
+    def _rest(self, took: float) -> None:
+        time.sleep(min(LONGEST_SLEEP, max(POLL_SECONDS, IDLE_FACTOR * took)))
+
+    def _is_stuck(self) -> bool:
+        """Whether what waits can never start: nothing runs, and the budget holds it back."""
+        if self._working or not self._waiting or self.admission.held_back is None:
+            return False
+        self.view.note(f"{len(self._waiting)} cells not started: {self.admission.held_back}")
+        return True
+
+    def _settle(self) -> None:
+        """Ask for the jobs at work, and conclude those that are over."""
+        if not self._working:
+            return
+        names = {work.job.name: work for work in self._working.values()}
+        for name, status in self.executor.statuses(list(names)).items():
+            work = names[name]
+            if status.state is JobState.ENDED and not handover.is_executed(work.run):
+                self._conclude(work, status)
+            elif status.state is JobState.QUEUED and marks.stop_request(work.run) is not None:
+                self.executor.cancel(name)  # no node side is there to see the mark
+        self._obey_budget()
+
+    def _obey_budget(self) -> None:
+        runs = [run_dir(c, self.options.results) for c in self.cells] if self.budget.limit else []
+        self.budget.measure(self.cells if runs else [], runs)
+        if self.budget.is_used_up() and self._working:
+            self.view.note(f"{self.budget.used:.2f} GPU-hours used, the limit: ending what runs")
+            for work in self._working.values():
+                self.executor.cancel(work.job.name)
+
+    def _conclude(self, work: Work, status: JobStatus) -> None:
+        work.watch.look()
+        del self._working[work.cell.id]
+        cause = conclude(work.cell, work.run, work.job, status)
+        state = status_of(work.run, cell_json(work.cell), own_lock=True)
+        self.view.cell_ended(work.cell, state, cause.text if cause else None)
+        if cause is not None and self._tries_again(work, cause):
+            self._waiting[work.cell.id] = work.cell
+
+    def _tries_again(self, work: Work, cause: Cause) -> bool:
+        if marks.take_retry(work.run):
+            self._tries.pop(work.cell.id, None)
+            return True
+        if marks.stop_request(work.run) is not None or self.budget.is_used_up() or not cause.retry:
+            return False
+        used = self._tries.get(work.cell.id, 0) + (cause.kind is not Kind.PREEMPTED)
+        self._tries[work.cell.id] = used
+        left = self.options.retries - used
+        if left >= 0:
+            counted = f" ({left + 1} left)" if cause.kind is not Kind.PREEMPTED else ""
+            self.view.note(f"{work.cell.slug}: {cause.text}; trying again{counted}")
+        return left >= 0
+
+    # --- starting
+
+    def _admit(self) -> None:
+        working = [(w.cell, w.since) for w in self._working.values()]
+        for cell in self.admission.choose(list(self._waiting.values()), working):
+            self._start(cell)
+
+    def _start(self, cell: Cell) -> None:
         run = run_dir(cell, self.options.results)
-        run.create(cell_json(cell))
-        with run.lock() as held:
-            if not held:
-                self.view.note(f"{cell.slug}: another runner is at it, left alone")
+        with handover.guard(run) as held:
+            if not held or handover.claim(run, self.executor) is not Claim.FREE:
+                self._leave(cell, "another runner is at it, left alone")
                 return
-            if progress.missing(run, cell_json(cell)) is None:  # finished by another runner meanwhile
+            if status_of(run, cell_json(cell), own_lock=True).state == DONE:  # by another runner meanwhile
+                self._waiting.pop(cell.id)
                 return
-            self._attempt_until_done(cell, run, inputs)
+            self._submit(cell, run)
 
-    def _attempt_until_done(self, cell: Cell, run: RunDir, inputs: jobs.Inputs) -> None:
-        for tries_left in range(self.options.retries, -1, -1):
-            cause = self._attempt(cell, run, inputs)
-            state = status_of(run, cell_json(cell), own_lock=True)
-            self.view.cell_ended(cell, state, cause.text if cause else None)
-            if cause is None or not cause.retry or tries_left == 0:
-                return
-            self.view.note(f"{cell.slug}: {cause.text}; trying again ({tries_left} left)")
-
-    def _attempt(self, cell: Cell, run: RunDir, inputs: jobs.Inputs) -> Cause | None:
-        """One attempt, recorded from beginning to end. None when the cell is done."""
-        _end_leftovers(run)
-        resume_from = progress.resume_point(run, cell_json(cell))
-        attempt = run.new_attempt()
-        job = jobs.job(cell, run, inputs, attempt, resume_from)
-        executor = self._executor(cell)
-        environment = {**jobs.platform_environment(cell), **job.environment}
-        text = jobs.command_text(cell, job.arguments, environment)
-        atomic.write_text(attempt.path / "command.txt", jobs.portable(text, run) + "\n")
-        origin = provenance.collect()
-        run.update_manifest(schema=1, cell=cell.id, engine="verl", **origin)
-        # Kept with the attempt, too: the manifest tells of the newest one only.
-        attempt.update(number=attempt.number, started=_now(), resumed_from=resume_from, provenance=origin)
-        self.view.cell_started(cell, attempt.number, resume_from)
+    def _submit(self, cell: Cell, run: RunDir) -> None:
+        name, number = handover.next_name(run, cell.id)
+        since = max((a.number for a in run.attempts()), default=0)
         try:
-            return self._follow(cell, run, attempt, executor.submit(job))
-        except BaseException as error:
-            if "outcome" not in attempt.record():  # stopped before there was a process to follow
-                attempt.update(ended=_now(), outcome="interrupted", cause=_reason(error))
-            raise
+            job = handover.hand_over(self.executor, self._task(cell, run, name), number, self._request(cell))
+        except SubmitError as error:
+            self._refused(cell, error)
+            return
+        self._work_on(cell, run, job, since)
 
-    def _follow(self, cell: Cell, run: RunDir, attempt: Attempt, handle: Handle) -> Cause | None:
-        follower = Follower(
-            run=run,
-            cell=cell_json(cell),
-            attempt=attempt,
-            handle=handle,
+    def _refused(self, cell: Cell, error: SubmitError) -> None:
+        if error.passing:
+            self.view.note(f"{cell.slug}: not taken yet: {error.message}")
+        else:
+            self._leave(cell, f"refused: {error}")
+
+    def _work_on(self, cell: Cell, run: RunDir, job: Submission, since: int) -> None:
+        self._waiting.pop(cell.id, None)
+        self._working[cell.id] = Work(cell, run, job, Watch(cell, run, self.view, since))
+
+    def _request(self, cell: Cell) -> Request:
+        local = isinstance(self.executor, LocalExecutor)
+        made = Request(
             limits=self.options.limits,
-            on_step=lambda step: self.view.step(cell, step),
-            on_tick=self.view.tick,
+            early_stop=self.options.early_stop,
+            ray=PRIVATE if local else INHERIT,
+            command=tuple(provenance.command()),
         )
-        started = time.monotonic()
-        try:
-            cause = follower.follow()
-        except BaseException as error:
-            handle.cancel()
-            _record(attempt, "interrupted", _reason(error), handle, follower, started)
-            raise
-        _record(
-            attempt,
-            "completed" if cause is None else "failed",
-            cause.text if cause else None,
-            handle,
-            follower,
-            started,
+        if isinstance(self.executor, LocalExecutor):
+            made = replace(made, interpreter=self.executor.interpreter(cell))
+        return made
+
+    def _task(self, cell: Cell, run: RunDir, name: str) -> Task:
+        return Task(
+            name=name,
+            cell=cell,
+            run=run,
+            need=need(cell, self.options.hours(cell)),
+            command=node_command(run),
+            environment=jobs.platform_environment(cell),
+            priority=self.options.priority(cell),
         )
-        return cause
 
 
-def _inputs(cell: Cell) -> jobs.Inputs:
-    """Model and data, present; before any cell has a directory."""
-    inputs = jobs.build_inputs(cell)
-    preflight.require_paths({f"{cell.scale}.input[{i}]": p for i, p in enumerate(inputs.files())})
-    return inputs
+def node_command(run: RunDir) -> tuple[str, ...]:
+    """Arguments after the interpreter that make an attempt of the cell in ``run``."""
+    return (*NODE, str(run.path.resolve()))
 
 
-def _end_leftovers(run: RunDir) -> None:
-    """End what a killed runner left behind: the lock is held here, so it is nobody's, and may still write."""
-    for attempt in run.attempts():
-        if "outcome" not in attempt.record():
-            left = processes.marked(jobs.mark(attempt))
-            processes.end(processes.with_descendants(left), grace=5.0)
-
-
-def _reason(error: BaseException) -> str:
-    if isinstance(error, KeyboardInterrupt):
-        return "interrupted by the user"
-    return f"the runner failed: {type(error).__name__}: {error}"
-
-
-def _record(
-    attempt: Attempt, outcome: str, cause: str | None, handle: Handle, follower: Follower, started: float
-) -> None:
-    attempt.update(
-        ended=_now(),
-        seconds=round(time.monotonic() - started, 1),
-        outcome=outcome,
-        cause=cause,
-        exit_code=handle.poll(),
-        peak_memory_bytes=follower.peak_memory,
-    )
-
-
-def _now() -> str:
-    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+def need(cell: Cell, hours: float | None) -> Need:
+    """What a cell occupies."""
+    scale = catalog.scale(cell.scale)
+    return Need(scale.hardware.nodes, scale.hardware.gpus_per_node, scale.platform, hours)
 
 
 def dry_run(cells: Sequence[Cell], results: Path) -> list[str]:
@@ -261,9 +348,11 @@ def dry_run(cells: Sequence[Cell], results: Path) -> list[str]:
 
 
 def _dry_command(cell: Cell, run: RunDir) -> str:
+    from cegppo_verl.records import progress
+
     resume_from = progress.resume_point(run, cell_json(cell))
     job = jobs.job(cell, run, jobs.expected_inputs(cell), run.next_attempt(), resume_from)
     return jobs.command_text(cell, job.arguments, {**jobs.platform_environment(cell), **job.environment})
 
 
-__all__ = ["GridRunner", "Options", "UserError", "dry_run", "run_dir", "statuses"]
+__all__ = ["GridRunner", "Options", "UserError", "cell_json", "dry_run", "run_dir", "statuses"]

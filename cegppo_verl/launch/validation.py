@@ -18,9 +18,10 @@ from cegppo_verl.experiment.cell import Cell, slug
 from cegppo_verl.experiment.hydra_text import override
 from cegppo_verl.experiment.identity import ENGINE_VERSION, GRADER_VERSION
 from cegppo_verl.experiment.settings import Settings
-from cegppo_verl.launch import jobs, preflight
+from cegppo_verl.launch import driver, jobs, preflight
 from cegppo_verl.launch.causes import cause_of
-from cegppo_verl.launch.local import LocalExecutor, machine_to_itself
+from cegppo_verl.launch.driver import Interpreter
+from cegppo_verl.launch.machine_lock import machine_to_itself
 from cegppo_verl.records import provenance
 from cegppo_verl.records.rundir import RunDir
 from cegppo_verl.records.samples import Samples, load_samples
@@ -141,11 +142,9 @@ def _attempt(cell: Cell, run: RunDir, inputs: jobs.Inputs, console: Console) -> 
     run.update_manifest(schema=1, cell=cell.id, engine="verl", **provenance.collect())
     problems = cell.settings.eval.benchmarks[0].problems
     console.print(f"{cell.slug}: {problems} problems × {cell.settings.eval.samples}, log {attempt.log_file}")
-    executor = LocalExecutor(jobs.platform_environment(cell), None)
-    handle = executor.submit(job)
+    handle = driver.start(job, jobs.platform_environment(cell), Interpreter())
     try:
         handle.process.wait()
     finally:
         handle.cancel()
-        executor.close()
         attempt.update(number=attempt.number, exit_code=handle.poll())

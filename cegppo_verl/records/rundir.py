@@ -20,6 +20,8 @@ from cegppo_verl.errors import UserError
 from cegppo_verl.records import atomic
 
 Json = dict[str, Any]
+GONE = object()  # as a value of Attempt.update: the field is taken out
+ALIVE_SECONDS = 90.0  # a sign of life older than this is none; attempts give one every 15 s
 
 
 def read_json(path: Path) -> Json | None:
@@ -53,13 +55,21 @@ class Attempt:
         """How the attempt began and ended."""
         return self.path / "attempt.json"
 
+    @property
+    def alive_file(self) -> Path:
+        """Touched every few seconds while the attempt is followed."""
+        return self.path / "alive"
+
     def record(self) -> Json:
         """What is known of its beginning and end; without ``ended`` nobody saw it end."""
         return read_json(self.record_file) or {}
 
     def update(self, **fields: Any) -> None:
-        """Merge ``fields`` into the record, atomically."""
-        atomic.write_json(self.record_file, {**self.record(), **fields})
+        """Merge ``fields`` into the record, atomically; those that are ``GONE`` are taken out."""
+        merged = {**self.record(), **fields}
+        atomic.write_json(
+            self.record_file, {k: v for k, v in merged.items() if k not in fields or v is not GONE}
+        )
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ class Submission:
         executor: local, ray, slurm or kuberay.
         job: the scheduler's own id; None until it has answered.
         submitted, ended: ISO times, UTC; ``ended`` is None while the job may be alive.
-        runner: host and process id of the runner that submitted it.
+        runner: host, process id and birth of the runner that submitted it.
         request: what the node side is told, see ``launch/node.py``.
     """
 

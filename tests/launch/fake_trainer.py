@@ -1,7 +1,8 @@
 """A stand-in for verl in tests of the runner: the same files, at any pace, misbehaving on demand.
 
 ``python fake_trainer.py train SPEC`` is the driver (standard library only, so that it starts at once);
-``python fake_trainer.py run SPEC`` is a whole runner around it, in a process of its own that can be killed.
+``python fake_trainer.py node BEHAVIOUR RUN_DIR`` is the real node side around it;
+``python fake_trainer.py run SPEC`` is a whole runner around that, in a process of its own that can be killed.
 """
 
 from __future__ import annotations
@@ -132,6 +133,8 @@ class Trainer:
         """Misdeeds of the end."""
         if self.does("crash-at-exit"):
             raise RuntimeError("vLLM's engine died while shutting down")
+        if self.does("leave-slowly"):
+            time.sleep(1.0)
         if self.does("linger"):
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
             time.sleep(600)
@@ -172,11 +175,20 @@ class Behaviour:
 
     pace: float = 0.0
     misdeeds: dict[str, Misdeeds] = field(default_factory=dict)
-    resumed: list[int] = field(default_factory=list)
+    shutdown: float = 0.3
+    notebook: str | None = None
 
-    def arguments(self, cell: Cell, run: Any, inputs: Any, resume_from: int) -> list[str]:
+    @property
+    def resumed(self) -> list[int]:
+        """What the attempts were told to resume from, in order; needs a notebook."""
+        file = Path(self.notebook or "")
+        return [int(line) for line in file.read_text().split()] if file.is_file() else []
+
+    def arguments(self, cell: Cell, run: Any, inputs: Any, resume_from: int, joined: Any = None) -> list[str]:
         """Takes the place of ``jobs.arguments``."""
-        self.resumed.append(resume_from)
+        if self.notebook is not None:
+            with Path(self.notebook).open("a") as file:
+                file.write(f"{resume_from}\n")
         settings = cell.settings
         spec = Spec(
             checkpoints=str(run.checkpoints.resolve()),
@@ -194,18 +206,33 @@ class Behaviour:
 
     def install(self, patch: Callable[[Any, str, Any], None]) -> None:
         """Put the fake trainer into the runner; ``patch`` is ``setattr`` or a monkeypatch's."""
-        from cegppo_verl.launch import follow, jobs, local, runner
-        from cegppo_verl.records import provenance
+        from cegppo_verl.launch import jobs, runner
 
         patch(jobs, "arguments", self.arguments)
         patch(jobs, "build_inputs", lambda cell: jobs.Inputs("model", (), ()))
         patch(runner, "check", lambda cells: None)
         patch(runner, "machine_to_itself", contextlib.nullcontext)  # a real run may be going on here
-        sweep = local.Handle.sweep
-        patch(local.Handle, "sweep", lambda handle, grace=0: sweep(handle, 0.1))  # Ray needs longer
-        patch(provenance, "collect", lambda: {"git": None})
-        patch(follow, "POLL_SECONDS", 0.02)
-        patch(follow, "SHUTDOWN_SECONDS", 0.3)
+        patch(runner, "node_command", self.node_command)
+        patch(runner, "POLL_SECONDS", 0.02)
+        patch(runner, "IDLE_FACTOR", 1)
+
+    def node_command(self, run: Any) -> tuple[str, ...]:
+        """Takes the place of ``runner.node_command``; what a test has changed meanwhile counts."""
+        return (__file__, "node", json.dumps(asdict(self)), str(run.path.resolve()))
+
+    def install_on_node(self) -> None:
+        """Put the fake trainer into a node side."""
+        from cegppo_verl.launch import driver, follow, jobs, preflight
+        from cegppo_verl.records import provenance
+
+        sweep = driver.Handle.sweep
+        driver.Handle.sweep = lambda handle, grace=0: sweep(handle, 0.1)  # type: ignore[method-assign]
+        jobs.arguments = self.arguments  # type: ignore[assignment]
+        jobs.build_inputs = lambda cell: jobs.Inputs("model", (), ())
+        preflight.require_locked_versions = lambda lock=None: None
+        preflight.require_shared_memory = lambda: None  # type: ignore[misc, assignment]
+        provenance.collect = lambda: {"git": None}
+        follow.POLL_SECONDS, follow.SHUTDOWN_SECONDS = 0.02, self.shutdown
 
 
 GRID = {
@@ -251,9 +278,15 @@ def main() -> None:
     if role == "train":
         Trainer(Spec(**json.loads(text))).run()
         return
+    sys.path.insert(0, str(Path(__file__).parents[1]))
+    spec = json.loads(text)
+    if role == "node":
+        from cegppo_verl.launch import node
+
+        Behaviour(**spec).install_on_node()
+        sys.exit(node.main(sys.argv[3:]))
     from cegppo_verl import cli
 
-    spec = json.loads(text)
     Behaviour(pace=spec.get("pace", 0.0), misdeeds=spec.get("misdeeds", {})).install(setattr)
     sys.argv = ["cegppo", "run", "--no-warm", *spec["arguments"]]
     cli.main()

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cegppo_verl.launch import causes
-from cegppo_verl.launch.causes import Cause, cause_of
+from cegppo_verl.launch.causes import Cause, Kind, cause_of
 
 RAY = "\x1b[36m(TaskRunner pid=19826)\x1b[0m "
 PLAIN = "(WorkerDict pid=19826, ip=10.0.0.7) "
@@ -80,22 +80,25 @@ def test_only_lost_processes_are_worth_another_try(
     tmp_path: Path, line: str, retry: bool, prefix: str
 ) -> None:
     log = f"{prefix}Traceback (most recent call last):\n{prefix}  x\n{prefix}{line}\nbye\n"
-    assert of(tmp_path, log) == Cause(line, retry)
+    cause = of(tmp_path, log)
+    assert (cause.text, cause.retry) == (line, retry)
 
 
 def test_the_last_exception_counts(tmp_path: Path) -> None:
-    assert of(tmp_path, "KeyError: 1\nConnectionError: 2\nValueError: 3\n") == Cause("ValueError: 3", False)
+    assert of(tmp_path, "KeyError: 1\nConnectionError: 2\nValueError: 3\n") == Cause(
+        "ValueError: 3", Kind.CODE_ERROR
+    )
 
 
 def test_words_in_the_middle_of_a_line_are_no_exception(tmp_path: Path) -> None:
     cause = of(tmp_path, "counted 3 ValueError so far\nErrors are logged\n", 7)
-    assert cause == Cause("the driver exited with code 7 before the run was complete", True)
+    assert cause == Cause("the driver exited with code 7 before the run was complete", Kind.NODE_LOST)
 
 
 @pytest.mark.parametrize("code", [-9, -15])
 def test_a_killed_driver(tmp_path: Path, code: int) -> None:
     cause = of(tmp_path, "ValueError: something that was caught long ago\n", code)
-    assert cause == Cause(f"the driver was killed by signal {-code}", True)
+    assert cause == Cause(f"the driver was killed by signal {-code}", Kind.NODE_LOST)
 
 
 def test_an_errors_own_exit_code_is_not_tried_again(tmp_path: Path) -> None:

@@ -15,8 +15,8 @@ from cegppo_verl.experiment import catalog
 from cegppo_verl.experiment.cell import Cell
 from cegppo_verl.experiment.expand import expand
 from cegppo_verl.experiment.grid import load_grid
-from cegppo_verl.launch import jobs
-from cegppo_verl.launch.local import Job, LocalExecutor
+from cegppo_verl.launch import driver, jobs
+from cegppo_verl.launch.driver import Interpreter, Job
 from cegppo_verl.records.rundir import RunDir
 from cegppo_verl.toy import assets, store
 
@@ -172,11 +172,9 @@ def test_a_model_made_from_a_package_needs_the_package(cell: Cell, monkeypatch: 
 def test_a_job_gets_its_environment_folder_log_and_mark(tmp_path: Path) -> None:
     program = "import os; print(os.environ['A'], os.environ['B'], os.environ['CEGPPO_ATTEMPT'], os.getcwd())"
     job = Job(["-S", "-c", program], {"B": "job"}, tmp_path / "log.txt", "mark-1", tmp_path)
-    executor = LocalExecutor({"A": "all", "B": "platform"}, None)
     (tmp_path / "log.txt").write_text("before\n")
-    handle = executor.submit(job)
+    handle = driver.start(job, {"A": "all", "B": "platform"}, Interpreter())
     assert handle.process.wait(20) == 0
-    executor.close()
     assert (tmp_path / "log.txt").read_text() == f"before\nall job mark-1 {tmp_path}\n"
 
 

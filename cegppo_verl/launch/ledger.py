@@ -1,0 +1,67 @@
+"""GPU-hours: what a grid has used, from the records, and what it may still use."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from cegppo_verl.experiment import catalog
+from cegppo_verl.experiment.cell import Cell
+from cegppo_verl.records.rundir import Json, RunDir
+from cegppo_verl.records.status import last_sign_of_life
+
+
+def gpus(cell: Cell) -> int:
+    """GPUs that the cell occupies; logical ones on the CPU platform."""
+    return catalog.scale(cell.scale).hardware.gpus
+
+
+def spent(cell: Cell, run: RunDir) -> float:
+    """GPU-hours of all attempts of a cell, the running one included."""
+    return gpus(cell) * sum(_seconds(run, a.record()) for a in run.attempts()) / 3600
+
+
+def _seconds(run: RunDir, record: Json) -> float:
+    known = record.get("seconds")
+    if isinstance(known, int | float):
+        return float(known)
+    try:
+        start = datetime.datetime.fromisoformat(str(record.get("started"))).timestamp()
+    except ValueError:
+        return 0.0
+    if "ended" in record:
+        return 0.0  # refused before there was a driver
+    return max(0.0, last_sign_of_life(run) - start)
+
+
+@dataclass
+class Budget:
+    """A limit on GPU-hours and what is promised to cells at work.
+
+    Args:
+        limit: GPU-hours for the grid as a whole, earlier runs included; None is no limit.
+    """
+
+    limit: float | None
+    used: float = 0.0
+
+    def measure(self, cells: Sequence[Cell], runs: Sequence[RunDir]) -> None:
+        """Read what has been used."""
+        if self.limit is not None:
+            self.used = sum(spent(cell, run) for cell, run in zip(cells, runs, strict=True))
+
+    def allows(self, wanted: float | None, promised: float) -> bool:
+        """Whether a cell that is expected to use ``wanted`` may start.
+
+        Args:
+            wanted: GPU-hours; None when nothing is known: then it may start while anything is left.
+            promised: GPU-hours that the cells at work are still expected to use.
+        """
+        if self.limit is None:
+            return True
+        return self.used + promised + (wanted or 0.0) <= self.limit and self.used < self.limit
+
+    def is_used_up(self) -> bool:
+        """Whether the cells at work must end."""
+        return self.limit is not None and self.used >= self.limit

@@ -1,0 +1,71 @@
+"""What executors start on the head of a cell's allocation: ``python -m cegppo_verl.launch.node RUN_DIR``.
+
+It needs the run directory and nothing else, so a scheduler may start it again (Slurm's requeue) and it goes
+on where the files say. It holds the cell's lock while it works, so no cell runs twice, whoever submitted it.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from pathlib import Path
+
+from cegppo_verl.errors import EXIT_USER_ERROR, UserError
+from cegppo_verl.experiment.cell import Cell, read_cell
+from cegppo_verl.launch import attempt
+from cegppo_verl.launch.attempt import Interrupted, cell_json
+from cegppo_verl.records import marks, progress, submission
+from cegppo_verl.records.rundir import RunDir
+
+EXIT_DONE, EXIT_FAILED, EXIT_BUSY, EXIT_INTERRUPTED = 0, 1, 75, 143  # 75: sysexits' EX_TEMPFAIL
+LOCK_PATIENCE = 30.0  # seconds: a killed predecessor may take a moment to go
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Make one attempt of the cell in ``RUN_DIR``; the exit code says how it went."""
+    words = sys.argv[1:] if arguments is None else arguments
+    if len(words) != 1:
+        print("usage: python -m cegppo_verl.launch.node RUN_DIR", file=sys.stderr)
+        return EXIT_USER_ERROR
+    for number in SIGNALS:
+        signal.signal(number, _end)
+    try:
+        return serve(RunDir(Path(words[0])))
+    except Interrupted as error:
+        print(f"ended: {error}", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_USER_ERROR
+
+
+def serve(run: RunDir) -> int:
+    """One attempt, unless the cell is done, stopped, or in other hands."""
+    cell = read_cell(run.cell_file)
+    with run.lock(patience=LOCK_PATIENCE) as held:
+        if not held:
+            print(f"{cell.slug}: another process executes this cell, left alone", file=sys.stderr)
+            return EXIT_BUSY
+        if progress.missing(run, cell_json(cell)) is None:
+            return EXIT_DONE
+        if marks.stop_request(run) is not None:
+            print(f"{cell.slug}: stopped, see {marks.stop_file(run)}", file=sys.stderr)
+            return EXIT_FAILED
+        return _execute(cell, run)
+
+
+def _execute(cell: Cell, run: RunDir) -> int:
+    outcome = attempt.execute(cell, run, submission.read(run))
+    return EXIT_DONE if outcome == attempt.COMPLETED else EXIT_FAILED
+
+
+def _end(number: int, frame: object) -> None:
+    """The first signal ends the attempt; an impatient second one must not cut the tidying short."""
+    for known in SIGNALS:
+        signal.signal(known, signal.SIG_IGN)
+    raise Interrupted(f"ended by {signal.Signals(number).name}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
