@@ -138,7 +138,7 @@ class KubeRayProfile(_Common):
     node_selector: dict[str, str] = Field(default={}, description="labels a node must have")
     tolerations: list[Toleration] = Field(default=[], description="taints the pods put up with")
     ttl_seconds: int = Field(
-        default=3600, ge=60, description="how long a finished RayJob's cluster is kept for a look, seconds"
+        default=0, ge=0, description="how long a finished cell keeps its pods, and so its GPUs, seconds"
     )
 
     @model_validator(mode="after")
