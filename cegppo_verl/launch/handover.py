@@ -104,6 +104,12 @@ def _born(pid: int) -> float | None:
         return None
 
 
+def is_newest(run: RunDir, job: Submission) -> bool:
+    """Whether ``job`` is still the cell's open submission. Ask with the guard held."""
+    current = submission.read(run)
+    return current is not None and current.name == job.name and current.ended is None
+
+
 def next_name(run: RunDir, cell_id: str) -> tuple[str, int]:
     """Name and number of the next submission."""
     current = submission.read(run)

@@ -172,13 +172,17 @@ class GridRunner:
         for cell in cells:
             run = run_dir(cell, self.options.results)
             run.create(cell_json(cell))
-            who = handover.claim(run, self.executor)
-            if who is Claim.BUSY:
-                self._leave(cell, "another runner is at it, left alone")
-            elif who is Claim.OURS:
-                self._adopt(cell, run)
-            elif (why := self._set_aside(run)) is not None:
-                self._leave(cell, why)
+            with handover.guard(run) as held:  # not while another runner is submitting it
+                who = handover.claim(run, self.executor) if held else Claim.BUSY
+            self._take_up(cell, run, who)
+
+    def _take_up(self, cell: Cell, run: RunDir, who: Claim) -> None:
+        if who is Claim.BUSY:
+            self._leave(cell, "another runner is at it, left alone")
+        elif who is Claim.OURS:
+            self._adopt(cell, run)
+        elif (why := self._set_aside(run)) is not None:
+            self._leave(cell, why)
 
     def _adopt(self, cell: Cell, run: RunDir) -> None:
         job = submission.read(run)
@@ -212,6 +216,7 @@ class GridRunner:
         if not self.executor.detached or time.monotonic() - self._asked >= ASK_SECONDS:
             self._asked = time.monotonic()
             self._settle()
+            self._obey_budget()
             self._admit()
         self.view.tick()
 
@@ -236,7 +241,6 @@ class GridRunner:
                 self._conclude(work, status)
             elif status.state is JobState.QUEUED and marks.stop_request(work.run) is not None:
                 self.executor.cancel(name)  # no node side is there to see the mark
-        self._obey_budget()
 
     def _obey_budget(self) -> None:
         runs = [run_dir(c, self.options.results) for c in self.cells] if self.budget.limit else []
@@ -249,11 +253,24 @@ class GridRunner:
     def _conclude(self, work: Work, status: JobStatus) -> None:
         work.watch.look()
         del self._working[work.cell.id]
-        cause = conclude(work.cell, work.run, work.job, status)
-        state = status_of(work.run, cell_json(work.cell), own_lock=True)
-        self.view.cell_ended(work.cell, state, cause.text if cause else None)
+        with handover.guard(work.run) as held:
+            if not held or not handover.is_newest(work.run, work.job):
+                self._was_concluded(work)
+                return
+            cause = conclude(work.cell, work.run, work.job, status)
+        self._tell_end(work, cause.text if cause else None)
         if cause is not None and self._tries_again(work, cause):
             self._waiting[work.cell.id] = work.cell
+
+    def _was_concluded(self, work: Work) -> None:
+        """Another runner was faster: if it tries again, that is its job, which we watch, too."""
+        self._tell_end(work, None)
+        if handover.claim(work.run, self.executor) is Claim.OURS:
+            self._adopt(work.cell, work.run)
+
+    def _tell_end(self, work: Work, cause: str | None) -> None:
+        state = status_of(work.run, cell_json(work.cell), own_lock=True)
+        self.view.cell_ended(work.cell, state, cause)
 
     def _tries_again(self, work: Work, cause: Cause) -> bool:
         if marks.take_retry(work.run):

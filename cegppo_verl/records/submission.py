@@ -58,9 +58,9 @@ def write(run: RunDir, submission: Submission) -> None:
     atomic.write_json(run.path / FILE, {"schema": 1, **asdict(submission)})
 
 
-def update(run: RunDir, submission: Submission, **changes: Any) -> Submission:
-    """Write ``submission`` with ``changes`` and return it."""
-    changed = replace(submission, **changes)
+def update(run: RunDir, known: Submission, /, **changes: Any) -> Submission:
+    """Write ``known`` with ``changes`` and return it."""
+    changed = replace(known, **changes)
     write(run, changed)
     return changed
 

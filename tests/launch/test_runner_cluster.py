@@ -1,0 +1,288 @@
+"""The runner with jobs that outlive it: adopted, not doubled; lost and concluded; stopped and counted."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from launch.fake_cluster import FakeCluster
+from launch.fake_trainer import Behaviour, make_cells
+from launch.test_runner import Recorder, steps_of
+
+from cegppo_verl.experiment.cell import Cell
+from cegppo_verl.launch import runner
+from cegppo_verl.launch.attempt import cell_json
+from cegppo_verl.launch.executors.base import SubmitError
+from cegppo_verl.launch.runner import GridRunner, Options
+from cegppo_verl.records import marks, progress, submission
+from cegppo_verl.records.rundir import RunDir
+from cegppo_verl.records.status import DONE, Status, status_of
+
+
+class Site:
+    """A grid, a cluster and runners."""
+
+    def __init__(self, folder: Path, behaviour: Behaviour) -> None:
+        self.behaviour, self.results = behaviour, folder / "results"
+        self.cells = make_cells(folder, arms=("grpo", "dapo"))
+        self.cluster = FakeCluster(folder / "cluster", gpus=(1, 1))
+        self.view = Recorder()
+
+    def runner(self, **options: Any) -> GridRunner:
+        self.view = Recorder()
+        executor = options.pop("executor", self.cluster)
+        return GridRunner(self.cells, Options(results=self.results, executor=executor, **options), self.view)
+
+    def dir(self, index: int = 0) -> RunDir:
+        return runner.run_dir(self.cells[index], self.results)
+
+    def status(self, index: int = 0) -> Status:
+        return status_of(self.dir(index), cell_json(self.cells[index]))
+
+    def records(self, index: int = 0) -> list[dict[str, Any]]:
+        return [a.record() for a in self.dir(index).attempts()]
+
+    def notes(self) -> str:
+        return "\n".join(text for _, text in self.view.all("note"))
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    behaviour = Behaviour(notebook=str(tmp_path / "resumed"))
+    behaviour.install(monkeypatch.setattr)
+    monkeypatch.setattr(runner, "ASK_SECONDS", 0.05)
+    made = Site(tmp_path, behaviour)
+    yield made
+    made.cluster.end_all()
+
+
+class CrashError(Exception):
+    """The runner dies."""
+
+
+def until(condition: Callable[[], bool], patience: float = 30.0) -> None:
+    deadline = time.monotonic() + patience
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.02)
+
+
+def run_until(site: Site, condition: Callable[[], bool], **options: Any) -> None:
+    """A runner that dies as soon as the condition holds."""
+
+    def tick() -> None:
+        if condition():
+            raise CrashError
+
+    one = site.runner(**options)
+    site.view.tick = tick  # type: ignore[method-assign]
+    with pytest.raises(CrashError):
+        one.run()
+
+
+def trained(site: Site, step: int, index: int = 0) -> Callable[[], bool]:
+    return lambda: step in progress.trained_steps(site.dir(index))
+
+
+def test_two_nodes_take_two_cells_at_once(site: Site) -> None:
+    site.behaviour.pace = 0.3
+    assert site.runner().run()
+    first, second = (site.records(i)[0] for i in (0, 1))
+    assert first["started"] <= second["ended"]
+    assert second["started"] <= first["ended"]
+    assert [e[0] for e in site.view.events[1:3]] == ["started", "started"]
+    assert first["submission"] == f"cegppo-{site.cells[0].id}-1"
+    assert "host" not in first
+
+
+def test_jobs_outlive_their_runner_and_the_next_one_adopts_them(site: Site) -> None:
+    site.behaviour.pace = 0.4
+    run_until(site, trained(site, 1))
+    assert site.cluster.alive(site.cluster.names()[0])
+    assert site.runner().run()
+    assert len(site.cluster.names()) == 2  # nothing was submitted twice
+    assert [len(site.records(i)) for i in (0, 1)] == [1, 1]
+    assert site.notes().count("watching it again") == 2
+    assert steps_of(site.dir()) == [1, 2, 3, 4]
+
+
+def test_an_adopted_cells_steps_are_told_once(site: Site) -> None:
+    site.behaviour.pace = 0.3
+    run_until(site, trained(site, 2))
+    site.runner().run()
+    told = [e[2] for e in site.view.all("step") if e[1] == "grpo"]
+    assert told == [0, 1, 2, 3, 4]
+
+
+def test_what_ended_while_nobody_watched_is_concluded(site: Site) -> None:
+    site.behaviour.pace = 0.2
+    run_until(site, trained(site, 1))
+    until(lambda: all(not site.cluster.alive(n) for n in site.cluster.names()))
+    assert site.runner().run()
+    assert [len(site.records(i)) for i in (0, 1)] == [1, 1]
+    assert len(site.cluster.names()) == 2
+
+
+def test_a_runner_that_dies_between_submitting_and_noting_it_submits_nothing_twice(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.behaviour.pace = 0.3
+    update = submission.update
+
+    def dies(run: RunDir, known: submission.Submission, /, **changes: Any) -> submission.Submission:
+        if "job" in changes:
+            raise CrashError
+        return update(run, known, **changes)
+
+    monkeypatch.setattr(submission, "update", dies)
+    with pytest.raises(CrashError):
+        site.runner().run()
+    monkeypatch.setattr(submission, "update", update)
+    assert site.runner().run()
+    assert len(site.cluster.names()) == 2
+    assert len(site.records(0)) == 1
+
+
+def test_a_node_that_is_lost_is_recorded_and_tried_again(site: Site) -> None:
+    site.behaviour.pace = 0.3
+    killed: list[int] = []
+
+    def tick() -> None:
+        if trained(site, 2)() and not killed:
+            killed.append(site.cluster.pid(f"cegppo-{site.cells[0].id}-1"))
+            os.kill(killed[0], signal.SIGKILL)
+
+    one = site.runner()
+    site.view.tick = tick  # type: ignore[method-assign]
+    assert one.run()
+    first, second = site.records(0)
+    assert (first["outcome"], first["cause_kind"]) == ("failed", "node lost")
+    assert (second["outcome"], second["resumed_from"]) == (
+        "completed",
+        2 if 2 in (second["resumed_from"],) else 0,
+    )
+    assert steps_of(site.dir()) == [1, 2, 3, 4]
+
+
+def test_a_scheduler_that_does_not_answer_concludes_nothing(site: Site) -> None:
+    ticks: list[int] = []
+
+    def tick() -> None:
+        ticks.append(1)
+        site.cluster.unreachable = len(ticks) < 40
+        assert len(site.cluster.names()) <= 2
+
+    one = site.runner()
+    site.view.tick = tick  # type: ignore[method-assign]
+    assert one.run()
+    assert [len(site.records(i)) for i in (0, 1)] == [1, 1]
+
+
+def test_a_refusal_that_may_pass_is_asked_again(site: Site) -> None:
+    site.cluster.refuse = SubmitError("busy", passing=True)
+
+    def tick() -> None:
+        site.cluster.refuse = None
+
+    one = site.runner()
+    site.view.tick = tick  # type: ignore[method-assign]
+    assert one.run()
+    assert "not taken yet: busy" in site.notes()
+
+
+def test_a_refusal_for_good_leaves_the_cell(site: Site) -> None:
+    site.cluster.refuse = SubmitError("no such partition", passing=False)
+    assert not site.runner().run()
+    assert "refused: no such partition" in site.notes()
+    assert site.records() == []
+
+
+def test_two_runners_on_one_grid_share_the_cells_and_run_none_twice(site: Site) -> None:
+    site.behaviour.pace = 0.2
+    other = GridRunner(site.cells, Options(results=site.results, executor=site.cluster), Recorder())
+    one = site.runner()
+    ended: list[bool] = []
+    thread = threading.Thread(target=lambda: ended.append(other.run()))
+    thread.start()
+    ended.append(one.run())
+    thread.join(60)
+    assert [len(site.records(i)) for i in (0, 1)] == [1, 1]
+    assert [site.status(i).state for i in (0, 1)] == [DONE, DONE]
+
+
+def test_a_stop_mark_ends_the_attempt_in_order_and_keeps_it_stopped(site: Site) -> None:
+    site.behaviour.pace = 0.3
+
+    def tick() -> None:
+        if trained(site, 1)():
+            marks.request_stop(site.dir(), "ada", "enough seen")
+
+    one = site.runner()
+    site.view.tick = tick  # type: ignore[method-assign]
+    assert not one.run()
+    (record,) = site.records()
+    assert (record["outcome"], record["cause"]) == ("stopped", "stopped by ada: enough seen")
+    assert site.status(1).state == DONE  # the others go on
+    assert not site.runner().run()
+    assert len(site.records()) == 1
+    marks.request_retry(site.dir(), "ada")
+    assert site.runner().run()
+    assert [r["outcome"] for r in site.records()] == ["stopped", "completed"]
+    assert steps_of(site.dir()) == [1, 2, 3, 4]
+
+
+def test_a_rule_of_the_grid_ends_a_cell_for_good(site: Site) -> None:
+    rule = {"metric": "actor/entropy", "above": 2.5, "for_steps": 2}  # entropy is 1 + step
+    site.behaviour.pace = 0.3
+    assert site.runner(early_stop=(rule,)).run()  # nothing is left to be done
+    (record,) = site.records()
+    assert record["outcome"] == "stopped"
+    assert record["cause"].startswith("early stop at step 3: actor/entropy above 2.5 for 2 steps (it was 4)")
+    assert site.status().state != DONE
+    assert site.runner(early_stop=(rule,)).run()
+    assert len(site.records()) == 1
+
+
+def test_the_limit_on_gpu_hours_ends_what_runs(site: Site) -> None:
+    site.behaviour.pace = 0.5
+    assert not site.runner(max_gpu_hours=1.0 / 3600).run()
+    assert {site.records(i)[0]["outcome"] for i in (0, 1) if site.records(i)} == {"interrupted"}
+    assert "GPU-hours used, the limit" in site.notes()
+    submitted = len(site.cluster.names())
+    assert not site.runner(max_gpu_hours=1.0 / 3600).run()
+    assert len(site.cluster.names()) == submitted  # and starts nothing more
+    assert "cells not started" in site.notes()
+
+
+def test_one_cell_of_another_executor_is_left_alone(site: Site) -> None:
+    site.behaviour.pace = 0.3
+    run_until(site, trained(site, 1))
+
+    class Slurm(FakeCluster):
+        name = "slurm"
+
+    elsewhere = Slurm(site.results.parent / "other")
+    assert not site.runner(executor=elsewhere).run()
+    assert elsewhere.names() == []
+    assert "another runner is at it" in site.notes()
+
+
+def test_retries_are_counted_and_the_cause_kept(site: Site) -> None:
+    site.behaviour.misdeeds = {"grpo": {str(n): "lose-memory@1" for n in range(1, 9)}}
+    assert not site.runner(retries=2).run()
+    assert [r["cause_kind"] for r in site.records()] == ["memory"] * 3
+    assert site.status(1).state == DONE
+
+
+def test_a_dead_cell_is_what_its_files_say(site: Site) -> None:
+    cell: Cell = site.cells[0]
+    site.runner().run()
+    assert site.status().state == DONE
+    (site.dir().validation / f"{cell.settings.total_steps}.jsonl").write_text("")
+    assert site.status().state != DONE
