@@ -24,10 +24,11 @@ def read_steps(metrics_file: Path) -> list[LoggedStep]:
         lines = metrics_file.read_bytes().split(b"\n")
     except OSError:
         return []
-    return [step for line in lines if (step := _parse(line)) is not None]
+    return [step for line in lines if (step := parse_line(line)) is not None]
 
 
-def _parse(line: bytes) -> LoggedStep | None:
+def parse_line(line: bytes) -> LoggedStep | None:
+    """One line of a metric log; None when it is not one."""
     try:
         entry = json.loads(line)
         step, data = entry["step"], entry["data"]
@@ -79,24 +80,55 @@ def planned_samples(cell: dict[str, Any]) -> int:
 
 def is_evaluated(run: RunDir, cell: dict[str, Any], step: int) -> bool:
     """Whether the validation dump of ``step`` is complete."""
+    return is_complete_dump(run.validation / f"{step}.jsonl", planned_samples(cell))
+
+
+def is_complete_dump(file: Path, samples: int) -> bool:
+    """Whether a validation dump holds ``samples`` complete lines, at least one."""
     try:
-        data = (run.validation / f"{step}.jsonl").read_bytes()
+        data = file.read_bytes()
     except OSError:
         return False
-    needed = planned_samples(cell)
-    return data.endswith(b"\n") and data.count(b"\n") >= max(needed, 1)
+    return data.endswith(b"\n") and data.count(b"\n") >= max(samples, 1)
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What has to be recorded before a cell is done.
+
+    Attributes:
+        total: planned steps.
+        evaluation: step of the final evaluation; None when none is planned.
+        samples: lines of a complete evaluation; 0 when unknown.
+    """
+
+    total: int
+    evaluation: int | None
+    samples: int
+
+    @classmethod
+    def of(cls, cell: dict[str, Any]) -> Goal:
+        """The goal of a resolved cell, or of any object with its ``settings``."""
+        planned = planned_evaluations(cell)
+        return cls(
+            int(cell["settings"]["total_steps"]), planned[-1] if planned else None, planned_samples(cell)
+        )
+
+    def missing(self, run: RunDir, trained: set[int]) -> str | None:
+        """Why ``run`` has not reached it, with the steps that count as ``trained``; None when it has."""
+        absent = next((step for step in range(1, self.total + 1) if step not in trained), None)
+        if absent is not None:
+            return f"step {absent} of {self.total} is not logged"
+        if self.evaluation is None:
+            return None
+        if not is_complete_dump(run.validation / f"{self.evaluation}.jsonl", self.samples):
+            return f"the final evaluation (step {self.evaluation}) is not complete"
+        return None
 
 
 def missing(run: RunDir, cell: dict[str, Any]) -> str | None:
     """Why the cell is not done; None when every step is logged and the last evaluation complete."""
-    total = cell["settings"]["total_steps"]
-    absent = sorted(set(range(1, total + 1)) - trained_steps(run))
-    if absent:
-        return f"step {absent[0]} of {total} is not logged"
-    evaluations = planned_evaluations(cell)
-    if evaluations and not is_evaluated(run, cell, evaluations[-1]):
-        return f"the final evaluation (step {evaluations[-1]}) is not complete"
-    return None
+    return Goal.of(cell).missing(run, trained_steps(run))
 
 
 def resume_point(run: RunDir, cell: dict[str, Any]) -> int:
