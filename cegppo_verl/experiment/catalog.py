@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from cegppo_verl.errors import UserError, did_you_mean
+from cegppo_verl.experiment.architecture import Architecture
 from cegppo_verl.experiment.settings import Benchmark, Whole
-from cegppo_verl.experiment.validation import Strict, validate
+from cegppo_verl.experiment.validation import Strict, reject, validate
 from cegppo_verl.experiment.yaml_file import read_yaml
 from cegppo_verl.toy.recipes import model_recipe
 
@@ -55,6 +56,14 @@ class Hardware(Strict):
         """GPUs of the whole cell."""
         return self.nodes * self.gpus_per_node
 
+    @model_validator(mode="after")
+    def _splits(self) -> Self:
+        for key in ("tensor_parallel", "sequence_parallel"):
+            if self.gpus % getattr(self, key):
+                message = f"{getattr(self, key)} does not divide the cell's {self.gpus} GPUs"
+                raise reject(key, message, "use a divisor")
+        return self
+
 
 class Engine(Strict):
     """Sizes of the rollout engine and of gradient-free passes: they cost memory and time, never numbers."""
@@ -82,6 +91,15 @@ class Scale(Strict):
     max_response_length: Whole
     hardware: Hardware
     engine: Engine
+    architecture: Architecture | None = Field(default=None, description="of published weights")
+
+    @model_validator(mode="after")
+    def _heads_split(self) -> Self:
+        parts = self.hardware.tensor_parallel, self.hardware.sequence_parallel
+        problem = self.architecture.splits_problem(*parts) if self.architecture else None
+        if problem:
+            raise reject(f"hardware.{problem[0]}", problem[1], "use a number that divides both")
+        return self
 
     def identity(self) -> dict[str, Any]:
         """What of a scale can change the numbers; lengths are in the settings."""

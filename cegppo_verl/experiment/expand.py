@@ -6,7 +6,7 @@ from itertools import groupby
 
 from cegppo_verl.experiment.cell import Cell, slug
 from cegppo_verl.experiment.grid import Grid
-from cegppo_verl.experiment.resolve import Resolved, resolve
+from cegppo_verl.experiment.resolve import Resolved
 
 
 def expand(grid: Grid) -> list[Cell]:
@@ -19,7 +19,7 @@ def expand(grid: Grid) -> list[Cell]:
         UserError: two arms are the same run under two names.
     """
     cells = []
-    for _, group in groupby(resolve(grid), key=lambda found: found.scale.name):
+    for _, group in groupby(grid.resolved(), key=lambda found: found.scale.name):
         arms = [(found, found.stem.ids(grid.seeds)) for found in group]
         for index, seed in enumerate(grid.seeds):
             cells += [_cell(grid, found, seed, ids[index]) for found, ids in arms]

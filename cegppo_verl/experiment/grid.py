@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import Field
+from pydantic import Field, PrivateAttr
 
 from cegppo_verl.errors import UserError, did_you_mean
 from cegppo_verl.experiment import catalog
@@ -14,7 +14,7 @@ from cegppo_verl.experiment.arms import Arm, expanded
 from cegppo_verl.experiment.cell import Seed
 from cegppo_verl.experiment.places import Expanded, problem
 from cegppo_verl.experiment.recipe import resolve_settings
-from cegppo_verl.experiment.resolve import base_layers, resolve
+from cegppo_verl.experiment.resolve import Resolved, base_layers, resolve
 from cegppo_verl.experiment.rules import Budget, EarlyStop
 from cegppo_verl.experiment.validation import Name, Strict, validate
 from cegppo_verl.experiment.yaml_file import KeyPath, read_yaml
@@ -43,6 +43,19 @@ class Grid(Strict):
     early_stop: list[EarlyStop] = Field(default=[], description="when a run is ended before its last step")
     priority: int = Field(default=0, description="of all its cells among several grids; larger starts first")
 
+    # What `load_grid` resolved while checking, so that `expand` need not do it again.
+    _resolved: list[Resolved] | None = PrivateAttr(default=None)
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """A copy, to be resolved anew."""
+        copy = super().model_copy(update=update, deep=deep)
+        copy._resolved = None
+        return copy
+
+    def resolved(self) -> list[Resolved]:
+        """Every arm at every scale; :class:`UserError` where one does not fit."""
+        return resolve(self) if self._resolved is None else self._resolved
+
     @property
     def cell_count(self) -> int:
         """Number of runs."""
@@ -69,7 +82,7 @@ def load_grid(path: str | Path, scale: str | None = None, seeds: Sequence[int] |
         grid = validate(Grid, _overridden(document.data, scale, seeds), document)
         _check_names(grid, document, from_option=scale is not None)
         _check_distinct(grid, document)
-        resolve(grid, document)
+        grid._resolved = resolve(grid, document)
         _check_other_scales(grid, document)
     except UserError as error:
         raise document.in_file(error) from error

@@ -30,13 +30,18 @@ def content(algorithm: str, params: Params, scale: Scale, settings: Settings, se
         "algorithm": external.label(algorithm),
         "params": dict(params),
         "scale": scale.identity(),
-        "settings": settings.model_dump(mode="json", exclude={"checkpoint"}),
+        "settings": settings_content(settings),
         "seed": seed,
         "loss": external.version(algorithm),
         "grader": GRADER_VERSION,
         "data": DATA_VERSIONS.get(settings.task),
         "engine": ENGINE_VERSION,
     }
+
+
+def settings_content(settings: Settings) -> dict[str, Any]:
+    """What of the settings is hashed: how often a run can be resumed from does not change it."""
+    return settings.model_dump(mode="json", exclude={"checkpoint"})
 
 
 def canonical(value: Mapping[str, Any]) -> str:

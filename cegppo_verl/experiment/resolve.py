@@ -42,12 +42,12 @@ def resolve(grid: Grid, document: Document | None = None) -> list[Resolved]:
     Raises:
         UserError: an arm does not fit a scale, or two arms are the same run under two names.
     """
-    known: dict[int, Params] = {}
+    known: dict[str, Params] = {}
     return [found for name in grid.scales for found in _at(catalog.scale(name), grid, document, known)]
 
 
 def _at(
-    scale: catalog.Scale, grid: Grid, document: Document | None, known: dict[int, Params]
+    scale: catalog.Scale, grid: Grid, document: Document | None, known: dict[str, Params]
 ) -> Iterator[Resolved]:
     settings_of = _SettingsOf(grid, scale, document)
     stems = Stems(scale)
@@ -89,20 +89,17 @@ def base_layers(grid: Grid, scale: str) -> list[Layer]:
 
 
 def _params(
-    arm: Arm, index: int, settings: Settings, document: Document | None, known: dict[int, Params]
+    arm: Arm, index: int, settings: Settings, document: Document | None, known: dict[str, Params]
 ) -> Params:
-    """``known`` holds by index what is the same at every scale: no schedule in shares of the training."""
-    if index in known:
-        return known[index]
-    path = ("arms", index, "params")
-    shares = {key: value for key, value in arm.params.items() if has_shares(value)}
-    if not shares:
-        known[index] = algorithms.resolve_params(arm.algorithm, arm.params, document, path)
-        return known[index]
-    steps = {
-        key: in_steps(value, settings.total_steps, document, (*path, key)) for key, value in shares.items()
-    }
-    return algorithms.resolve_params(arm.algorithm, {**arm.params, **steps}, document, path)
+    """``known`` has each distinct set of parameters once; a schedule in shares also depends on the steps."""
+    shares = [key for key, value in arm.params.items() if has_shares(value)]
+    text = f"{arm.algorithm} {arm.params!r} {settings.total_steps if shares else ''}"
+    if text not in known:
+        path = ("arms", index, "params")
+        total = settings.total_steps
+        steps = {key: in_steps(arm.params[key], total, document, (*path, key)) for key in shares}
+        known[text] = algorithms.resolve_params(arm.algorithm, {**arm.params, **steps}, document, path)
+    return known[text]
 
 
 def _twins(arm: str, other: str, scale: str, document: Document | None, index: int) -> UserError:

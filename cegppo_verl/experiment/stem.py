@@ -15,6 +15,7 @@ from cegppo_verl.experiment.algorithms import Params
 from cegppo_verl.experiment.catalog import Scale
 from cegppo_verl.experiment.settings import Settings
 
+_VARIED = ("params", "seed", "settings")
 _HOLE = "\0"  # cannot occur in JSON, which escapes it
 
 
@@ -37,21 +38,32 @@ class Stem:
 
 @dataclass
 class Stems:
-    """Makes the stems of one scale; frames are kept per algorithm and settings object."""
+    """Makes the stems of one scale; the JSON around parameters and settings is kept by algorithm and task."""
 
     scale: Scale
-    _frames: dict[tuple[str, int], tuple[Settings, list[str]]] = field(default_factory=dict)
+    _frames: dict[tuple[str, str], list[str]] = field(default_factory=dict)
+    _settings: dict[int, tuple[Settings, str]] = field(default_factory=dict)
 
     def stem(self, algorithm: str, params: Params, settings: Settings) -> Stem:
         """The stem of one arm under these settings."""
-        key = (algorithm, id(settings))
-        if key not in self._frames:  # the settings are kept too, so that their id is not used again
-            self._frames[key] = settings, self._frame(algorithm, settings)
-        head, middle, after = self._frames[key][1]
-        return Stem(f"{head}{identity.canonical(params)}{middle}", after)
+        key = (algorithm, settings.task)
+        if key not in self._frames:
+            self._frames[key] = self._frame(algorithm, settings)
+        head, middle, after, end = self._frames[key]
+        text = f"{after}{self._text(settings)}{end}"
+        return Stem(f"{head}{identity.canonical(params)}{middle}", text)
+
+    def _text(self, settings: Settings) -> str:
+        """Of each object once; it is kept too, so that its id is not used again."""
+        if id(settings) not in self._settings:
+            text = identity.canonical(identity.settings_content(settings))
+            self._settings[id(settings)] = settings, text
+        return self._settings[id(settings)][1]
 
     def _frame(self, algorithm: str, settings: Settings) -> list[str]:
         content = identity.content(algorithm, {}, self.scale, settings, 0)
-        parts = [f"{identity.canonical({key: content[key]})[1:-1]}" for key in sorted(content)]
-        holes = {'"params":{}': f'"params":{_HOLE}', '"seed":0': f'"seed":{_HOLE}'}
-        return ("{" + ",".join(holes.get(part, part) for part in parts) + "}").split(_HOLE)
+        parts = [
+            f'"{key}":{_HOLE}' if key in _VARIED else identity.canonical({key: content[key]})[1:-1]
+            for key in sorted(content)
+        ]
+        return ("{" + ",".join(parts) + "}").split(_HOLE)

@@ -140,7 +140,7 @@ DOES_NOT_COUNT = {
     "machine": {"scale": change(SCALE, "platform", "cuda")},
     "nodes": {"scale": change(SCALE, "hardware.nodes", 16)},
     "GPUs": {"scale": change(SCALE, "hardware.gpus_per_node", 8)},
-    "vLLM's GPUs": {"scale": change(SCALE, "hardware.tensor_parallel", 2)},
+    "vLLM's GPUs": {"scale": change(change(SCALE, "hardware.nodes", 2), "hardware.tensor_parallel", 2)},
     "offload": {"scale": change(SCALE, "hardware.offload", True)},
     "concurrency": {"scale": change(SCALE, "engine.max_num_seqs", 64)},
     "order of parameters": {"params": dict(reversed(PARAMS.items()))},
