@@ -32,6 +32,26 @@ PRESTOP = ("-m", "cegppo_verl.launch.executors.kuberay_prestop")
 # Ray's own way to end a job waits 3 seconds and kills.
 _STOP_WAIT = {"RAY_JOB_STOP_WAIT_TIME_S": str(GRACE_SECONDS)}
 _SHM = "shared-memory"
+_PLAIN = re.compile(r"(?!(?:true|false|yes|no|on|off|null|nan|inf)$)[A-Za-z/][A-Za-z0-9/_.-]+", re.IGNORECASE)
+
+
+class _Dumper(yaml.SafeDumper):
+    """SafeDumper that quotes every text but plain words.
+
+    By itself it leaves 1e3 and 0o17 bare, texts in YAML 1.1, which kubectl's parser takes for numbers.
+    """
+
+    def ignore_aliases(self, data: object) -> bool:
+        """No anchors: each pod is written out."""
+        return True
+
+
+def _quoted(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
+    style = None if _PLAIN.fullmatch(value) else '"'
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
+
+
+_Dumper.add_representer(str, _quoted)
 
 
 def manifest(task: Task, profile: KubeRayProfile) -> Json:
@@ -53,7 +73,8 @@ def manifest(task: Task, profile: KubeRayProfile) -> Json:
 
 def text(task: Task, profile: KubeRayProfile) -> str:
     """The manifest as YAML."""
-    dumped: str = yaml.safe_dump(manifest(task, profile), sort_keys=False, allow_unicode=False, width=100)
+    data, width = manifest(task, profile), float("inf")
+    dumped: str = yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=False, width=width)
     return dumped
 
 
@@ -99,7 +120,7 @@ def _metadata(task: Task, profile: KubeRayProfile) -> Json:
 
 def _spec(task: Task, profile: KubeRayProfile) -> Json:
     return {
-        "entrypoint": _shell(task.command[:-1], task, profile),
+        "entrypoint": _entrypoint(task, profile),
         # KubeRay hands the job in itself: no submitter pod that takes quota and can fail on its own.
         "submissionMode": "HTTPMode",
         "suspend": profile.queue is not None,  # Kueue lifts it when there is room
@@ -168,17 +189,20 @@ def _container(task: Task, profile: KubeRayProfile, name: str) -> Json:
     if name == "ray-head":
         # When a pod is to go (eviction, preemption by Kueue), the signal reaches the container's first
         # process, which is not the node side: this passes it on and waits for the end in order.
-        command = ["bash", "-c", _shell(PRESTOP, task, profile)]
+        command = ["bash", "-c", _script(PRESTOP, task, profile)]
         container["lifecycle"] = {"preStop": {"exec": {"command": command}}}
     return container
 
 
-def _shell(module: Sequence[str], task: Task, profile: KubeRayProfile) -> str:
+def _entrypoint(task: Task, profile: KubeRayProfile) -> str:
+    script = _script(task.command[:-1], task, profile)
+    return f"exec bash -c {shlex.quote(script)}" if profile.setup else script  # Ray's own shell is sh
+
+
+def _script(module: Sequence[str], task: Task, profile: KubeRayProfile) -> str:
     words = [profile.python, *module, run_directory(task, profile)]
-    line = f"exec {shlex.join(words)}"  # exec: the signal that ends a job reaches it, not a shell around it
-    if not profile.setup:
-        return line
-    return f"exec bash -c {shlex.quote(chr(10).join([*profile.setup, line]))}"
+    # exec: the signal that ends a job reaches the interpreter, not a shell around it.
+    return "\n".join([*profile.setup, f"exec {shlex.join(words)}"])
 
 
 def _environment(task: Task, profile: KubeRayProfile) -> list[Json]:
