@@ -54,7 +54,19 @@ def run(
     seed: Seeds = None,
     results: Results = RESULTS,
     arm: Annotated[list[str] | None, typer.Option(help="Only these arms.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the exact commands and stop.")] = False,
+    executor: Annotated[
+        str | None, typer.Option(help="local (default), ray, slurm or kuberay, with default settings.")
+    ] = None,
+    cluster: Annotated[
+        Path | None, typer.Option(help="Cluster profile; `cegppo cluster slurm` prints one to start from.")
+    ] = None,
+    max_gpu_hours: Annotated[
+        float | None,
+        typer.Option(min=0, help="For the whole grid, earlier runs included; a CPU cell counts as one GPU."),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print exactly what would be submitted, and stop.")
+    ] = False,
     warm: Annotated[
         bool, typer.Option(help="Fork warm interpreters on the CPU platform (faster start-up).")
     ] = True,
@@ -63,26 +75,43 @@ def run(
         float, typer.Option(min=1, help="Seconds to the first logged line before a run counts as stalled.")
     ] = 900.0,
 ) -> None:
-    """Run every cell that is not done. Ctrl-C is safe: the same command goes on where it stopped."""
-    from cegppo_verl.launch import planning, runner
+    """Run every cell that is not done. Ctrl-C is safe: the same command goes on where it stopped.
+
+    On this machine Ctrl-C ends the running cells in order. Jobs on a cluster go on without the runner:
+    the same command watches them again, `cegppo stop` ends them.
+    """
+    from cegppo_verl.launch import run_command
+    from cegppo_verl.launch.follow import Limits
     from cegppo_verl.launch.view import choose_view
 
-    cells = planning.select(planning.load(grid, scale, seed)[1], arm)
+    limits = Limits(startup=startup_limit)
+    call = run_command.Call(
+        grid, scale, seed, arm, results, executor, cluster, max_gpu_hours, retries, warm, limits
+    )
     if dry_run:
-        for text in runner.dry_run(cells, results):
+        for text in run_command.dry_run(call):
             print(text, end="\n\n")
         return
-    limits = runner.Limits(startup=startup_limit)
-    options = runner.Options(results=results, warm=warm, retries=retries, limits=limits)
+    made = run_command.prepare(call, choose_view(console))
     # Schedulers end a job with SIGTERM, and a shell starts background jobs with SIGINT ignored.
     for number in STOPPING:
         signal.signal(number, _stop)
     try:
-        done = runner.GridRunner(cells, options, choose_view(console)).run()
+        done = made.run()
     except KeyboardInterrupt:  # typer would end here without a word
-        Console(stderr=True).print("stopped; everything recorded is kept, the same command goes on")
+        Console(stderr=True).print(f"stopped; {made.farewell()}")
         raise typer.Exit(130) from None
     raise typer.Exit(0 if done else 1)
+
+
+@app.command()
+def cluster(
+    executor: Annotated[str, typer.Argument(help="local, ray, slurm or kuberay.", show_default=False)],
+) -> None:
+    """Print a commented cluster profile to start from: `cegppo cluster slurm > cluster.yaml`."""
+    from cegppo_verl.launch.executors import registry
+
+    print(registry.example(executor), end="")
 
 
 def _stop(number: int, frame: object) -> None:

@@ -126,6 +126,13 @@ class GridRunner:
                     held.enter_context(machine_to_itself())
             return self._run_shown(open_cells, state)
 
+    def farewell(self) -> str:
+        """What Ctrl-C leaves behind, for the person."""
+        if self.executor.detached and self._working:
+            jobs_ = f"{len(self._working)} jobs go on at {self.executor.name}"
+            return f"{jobs_}; the same command watches them again, `cegppo stop` ends them"
+        return "everything recorded is kept, the same command goes on"
+
     def _require(self, cells: Sequence[Cell]) -> None:
         self.executor.check([self._task(c, run_dir(c, self.options.results), "check") for c in cells])
         if not self.executor.detached:
@@ -337,15 +344,7 @@ class GridRunner:
         return made
 
     def _task(self, cell: Cell, run: RunDir, name: str) -> Task:
-        return Task(
-            name=name,
-            cell=cell,
-            run=run,
-            need=need(cell, self.options.hours(cell)),
-            command=node_command(run),
-            environment=jobs.platform_environment(cell),
-            priority=self.options.priority(cell),
-        )
+        return task(cell, run, name, self.options.hours(cell), self.options.priority(cell))
 
 
 def node_command(run: RunDir) -> tuple[str, ...]:
@@ -353,10 +352,24 @@ def node_command(run: RunDir) -> tuple[str, ...]:
     return (*NODE, str(run.path.resolve()))
 
 
-def need(cell: Cell, hours: float | None) -> Need:
-    """What a cell occupies."""
+def task(cell: Cell, run: RunDir, name: str, hours: float | None = None, priority: int = 0) -> Task:
+    """A submission of a cell under a name of its own."""
     scale = catalog.scale(cell.scale)
-    return Need(scale.hardware.nodes, scale.hardware.gpus_per_node, scale.platform, hours)
+    hardware = scale.hardware
+    return Task(
+        name=name,
+        cell=cell,
+        run=run,
+        need=Need(hardware.nodes, hardware.gpus_per_node, scale.platform, hours),
+        command=node_command(run),
+        environment=jobs.platform_environment(cell),
+        priority=priority,
+    )
+
+
+def next_task(cell: Cell, run: RunDir) -> Task:
+    """What would be submitted now."""
+    return task(cell, run, handover.next_name(run, cell.id)[0])
 
 
 def dry_run(cells: Sequence[Cell], results: Path) -> list[str]:

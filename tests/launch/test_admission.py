@@ -16,7 +16,7 @@ from cegppo_verl.experiment.cell import Cell
 from cegppo_verl.launch import ledger
 from cegppo_verl.launch.admission import Admission
 from cegppo_verl.launch.executors.base import Capacity
-from cegppo_verl.launch.executors.local import LocalExecutor
+from cegppo_verl.launch.executors.local import Defaults, LocalExecutor
 from cegppo_verl.launch.ledger import Budget
 from cegppo_verl.records.rundir import RunDir
 
@@ -97,7 +97,7 @@ def test_why_nothing_starts_is_said(cells: list[Cell]) -> None:
 
 
 def test_a_machine_without_gpus_takes_one_cell_at_a_time(cells: list[Cell]) -> None:
-    executor = LocalExecutor(SimpleNamespace(gpus=0, max_jobs=None))
+    executor = LocalExecutor(Defaults(gpus=0))
     admission = Admission(executor, Budget(None), lambda cell: None, lambda cell: 0)
     assert len(admission.choose(cells, [])) == 1
     assert admission.choose(cells[1:], [(cells[0], time.monotonic())]) == []

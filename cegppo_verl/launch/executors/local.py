@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 import time
@@ -36,6 +37,18 @@ class LocalSettings(Protocol):
     def max_jobs(self) -> int | None:
         """Most cells at once."""
 
+    @property
+    def python(self) -> str:
+        """The interpreter."""
+
+    @property
+    def setup(self) -> list[str]:
+        """Shell lines before it."""
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Variables for every attempt."""
+
 
 @dataclass(frozen=True)
 class Defaults:
@@ -43,6 +56,9 @@ class Defaults:
 
     gpus: int | None = None
     max_jobs: int | None = None
+    python: str = sys.executable
+    setup: list[str] = field(default_factory=list)
+    environment: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -85,7 +101,13 @@ class LocalExecutor:
 
     def files(self, task: Task) -> dict[str, str]:
         """The command of the node side."""
-        return {"command": " ".join(["python", *task.command])}
+        return {"command": shlex.join(self._command(task))}
+
+    def _command(self, task: Task) -> list[str]:
+        plain = [self.profile.python, *task.command]
+        if not self.profile.setup:
+            return plain
+        return ["bash", "-c", "\n".join([*self.profile.setup, f"exec {shlex.join(plain)}"])]
 
     def interpreter(self, cell: Cell) -> Interpreter:
         """What runs the cell's driver: a fork of a warm server on the CPU, else a fresh interpreter.
@@ -111,7 +133,7 @@ class LocalExecutor:
         visible = {"CUDA_VISIBLE_DEVICES": ",".join(map(str, gpus))} if gpus else {}
         with (task.run.path / NODE_LOG).open("ab") as log:
             process = subprocess.Popen(
-                [sys.executable, *task.command],
+                self._command(task),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -119,6 +141,7 @@ class LocalExecutor:
                     **os.environ,
                     **driver.import_path(),
                     **task.environment,
+                    **self.profile.environment,
                     **visible,
                     SUBMISSION: task.name,
                 },
