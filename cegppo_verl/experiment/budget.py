@@ -103,7 +103,9 @@ def over_budget(grid: Grid, whole: Totals) -> list[Finding]:
         limit = getattr(budget, key, None)
         if limit is not None and needed is not None and needed > limit:
             text = f"the grid takes {needed:,.1f} {unit}, {needed - limit:,.1f} over its budget of {limit:,g}"
-            found.append(Finding("warning", f"budget.{key}", text, "fewer seeds, arms or steps, or more budget"))
+            found.append(
+                Finding("warning", f"budget.{key}", text, "fewer seeds, arms or steps, or more budget")
+            )
     if whole.unknown and (getattr(budget, "gpu_hours", None) or getattr(budget, "hours", None)):
         text = f"{whole.unknown} cells have no estimate: the budget is not checked for them"
         found.append(Finding("info", "budget", text))

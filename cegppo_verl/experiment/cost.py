@@ -21,6 +21,7 @@ from cegppo_verl.experiment.recorded import Recorded, Run, sample
 from cegppo_verl.experiment.settings import Settings
 from cegppo_verl.experiment.validation import Strict, validate
 from cegppo_verl.experiment.yaml_file import read_yaml
+from cegppo_verl.records.rundir import RunDir
 
 REFERENCES = catalog.FOLDER / "step_times.yaml"
 NO_BASIS = "no basis: no recorded run of this scale and no cited step time; run one short cell to measure it"
@@ -99,9 +100,17 @@ class Costs:
     def __init__(self, index: Recorded) -> None:
         self.index = index
         self._paces: dict[tuple, _Pace | None] = {}
+        # By id() of the settings, which the cells of an arm share; kept, so that it stays theirs.
+        self._known: dict[tuple[int, str, int], tuple[Settings, Estimate]] = {}
 
     def estimate(self, cell: Cell, done_steps: int = 0) -> Estimate:
         """As the function :func:`estimate`."""
+        key = (id(cell.settings), cell.scale, done_steps)
+        if key not in self._known:
+            self._known[key] = cell.settings, self._estimate(cell, done_steps)
+        return self._known[key][1]
+
+    def _estimate(self, cell: Cell, done_steps: int) -> Estimate:
         gpus = gpus_of(cell)
         pace = self._pace(cell)
         if pace is None:
@@ -172,20 +181,24 @@ def _pace_of(runs: Sequence[Run], known: int) -> _Pace | None:
         return None
     grids = sorted({run.path.parent.as_posix() for run, _ in steps})
     place = grids[0] if len(grids) == 1 else f"{grids[0]} and {len(grids) - 1} more folders"
-    looked_at = f" (the median of {len(steps)} of them)" if known > len(steps) else ""
-    count = f"{known} run{'s' * (known > 1)}{looked_at}"
+    count = f"{len(steps)} of {known} runs" if known > len(steps) else f"{known} run{'s' * (known > 1)}"
     answer = _answer_seconds([run for run, _ in steps])
     missing = "" if answer is not None else "; evaluation never measured, left out"
     return _Pace(
         step=median(median(values) for _, values in steps),
         answer=answer,
         startup=_startup([run for run, _ in steps], answer),
-        basis=f"measured: {count} of {_scale(steps[0][0])} in {place}{missing}",
+        basis=f"measured: {count} of {_scale(steps[0][0])} in {place}{_machine(steps[0][0])}{missing}",
     )
 
 
 def _scale(run: Run) -> str:
     return str(run.cell.get("scale"))
+
+
+def _machine(run: Run) -> str:
+    cores = RunDir(run.path).manifest().get("hardware", {}).get("cores")
+    return f" on {cores} cores" if cores else ""
 
 
 def _answer_seconds(runs: Sequence[Run]) -> float | None:

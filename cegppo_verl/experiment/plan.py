@@ -81,9 +81,11 @@ def arms_table(cells: Sequence[Cell], most: int | None = None) -> Table:
 def _table(*titles: str, right: Sequence[str] = ()) -> Table:
     from rich.table import Table
 
-    table = Table(box=None, header_style="bold", pad_edge=False, title_justify="left", caption_justify="left")
+    table = Table(box=None, header_style="bold", pad_edge=False, caption_justify="left")
     for title in titles:
-        table.add_column(title, justify="right" if title in right else "left", no_wrap=title in _NEVER_WRAPPED)
+        table.add_column(
+            title, justify="right" if title in right else "left", no_wrap=title in _NEVER_WRAPPED
+        )
     return table
 
 
@@ -92,13 +94,13 @@ _NEVER_WRAPPED = ("arm", "seed", "id", "steps", "batch", "upd.", "evals", "left"
 
 def _say_more(table: Table, rows: int, most: int | None, what: str) -> None:
     if most is not None and rows > most:
-        table.caption = f"and {rows - most:,} more {what} (--all shows them)"
+        table.caption = f"{rows - most:,} more {what} (--all)"
 
 
 # How a cell trains, in a column where the cells of a scale differ, else in words above the table.
 _COLUMNS: dict[str, tuple[Callable[[PlanRow], str], str]] = {
     "steps": (lambda row: str(row.cell.settings.total_steps), "{} steps"),
-    "batch": (lambda row: row.batch, "{} rollouts a step"),
+    "batch": (lambda row: row.batch, "{} rollouts"),
     "upd.": (lambda row: str(row.cell.settings.updates_per_step), "{} updates a step"),
     "evals": (lambda row: str(row.evaluations), "{} evaluations"),
 }
@@ -107,7 +109,7 @@ _COLUMNS: dict[str, tuple[Callable[[PlanRow], str], str]] = {
 def plan_table(
     cells: Sequence[Cell], statuses: Mapping[str, str] | None = None, left: Mapping[str, str] | None = None
 ) -> Table:
-    """The cells of one scale as a rich table that fits 80 columns; scale and what they share is its title.
+    """The cells of one scale as a rich table that fits 80 columns, without what :func:`scale_line` says.
 
     Args:
         statuses: why a cell counts as done, or what is missing, by id. left: the time it still takes.
@@ -115,10 +117,9 @@ def plan_table(
     from rich.markup import escape
 
     rows, left = plan_rows(cells, statuses), left or {}
-    varying = [name for name, (of, _) in _COLUMNS.items() if len({of(row) for row in rows}) > 1]
+    varying = _varying(rows)
     titles = ("arm", "seed", "id", *varying, *(["left"] if left else []), "status")
     table = _table(*titles, right=("seed", "left", *_COLUMNS))
-    table.title = _title(rows, varying)
     for row in rows:
         numbers = [_COLUMNS[name][0](row) for name in varying]
         numbers += [left.get(row.cell.id, "")] if left else []
@@ -131,10 +132,15 @@ def _colour(status: str) -> str:
     return COLOURS.get(status.partition(" ")[0].rstrip(":,"), "white")
 
 
-def _title(rows: Sequence[PlanRow], varying: Sequence[str]) -> str:
-    """``scale toy-s: 3 cells, each 24 steps, 32 × 8 rollouts a step, …``."""
-    if not rows:
-        return ""
+def _varying(rows: Sequence[PlanRow]) -> list[str]:
+    """Columns in which the rows are not all the same."""
+    return [name for name, (of, _) in _COLUMNS.items() if len({of(row) for row in rows}) > 1]
+
+
+def scale_line(cells: Sequence[Cell]) -> str:
+    """What the cells of one scale share: ``scale toy-s: 3 cells, each 24 steps, 32 × 8 rollouts, …``."""
+    rows = plan_rows(cells)
+    varying = _varying(rows)
     shared = [words.format(of(rows[0])) for name, (of, words) in _COLUMNS.items() if name not in varying]
     many = f"{len(rows):,} cells, each " if len(rows) > 1 else "1 cell, "
     return f"scale {rows[0].cell.scale}: {many}{', '.join(shared)}"
@@ -153,7 +159,6 @@ def summary_table(
         found.setdefault(cell.arm, Counter())[states.get(cell.id, "planned")] += 1
     used = [state for state in COLOURS if any(count[state] for count in found.values())]
     table = _table("arm", "cells", *used, *(["left"] if left else []), right=("cells", *used, "left"))
-    table.title = _title(plan_rows(cells), [])
     for arm, count in list(found.items())[:most]:
         numbers = [str(count[state] or "") for state in used]
         table.add_row(arm, str(count.total()), *numbers, *([left.get(arm, "")] if left else []))

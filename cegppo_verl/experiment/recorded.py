@@ -1,4 +1,4 @@
-"""What earlier runs of a results folder say, as far as a plan needs it: where a cell is, times, clipping, keys.
+"""What earlier runs of a results folder say, as far as a plan needs it: places, times, clipping, metrics.
 
 A folder may hold 10,000 runs. One look at the names of the folders is all that is always paid; of the files,
 a bounded sample is read, and only of scales that are asked about.
@@ -7,12 +7,16 @@ a bounded sample is read, and only of scales that are asked about.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from cegppo_verl.experiment.cell import Cell
+from cegppo_verl.records import overview
+from cegppo_verl.records.overview import Wanted
+from cegppo_verl.records.progress import Goal
 from cegppo_verl.records.rundir import Json, RunDir, read_json
 
 MOST_CELLS = 120  # cell files read per grid folder and scale
@@ -28,6 +32,7 @@ class Run:
 
     path: Path
     cell: Json
+    _values: dict[str, list[float]] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def settings(self) -> Json:
@@ -37,16 +42,23 @@ class Run:
     @cached_property
     def text(self) -> bytes:
         """The end of the newest attempt's metric log; empty when nothing is logged."""
-        return next((text for a in reversed(RunDir(self.path).attempts()) if (text := _tail(a.metrics_file))), b"")
+        return next(
+            (text for a in reversed(RunDir(self.path).attempts()) if (text := _tail(a.metrics_file))), b""
+        )
 
     def values(self, key: str) -> list[float]:
         """Every logged value of a metric in the newest attempt, oldest first; not finite ones left out."""
-        found = re.findall(rb'"' + re.escape(key.encode()) + rb'":(-?[0-9][0-9.eE+-]*)', self.text)
-        return [float(value) for value in found]
+        if key not in self._values:
+            found = re.findall(rb'"' + re.escape(key.encode()) + rb'":(-?[0-9][0-9.eE+-]*)', self.text)
+            self._values[key] = [float(value) for value in found]
+        return self._values[key]
 
-    def keys(self) -> set[str]:
+    def metric_names(self) -> set[str]:
         """Names of all metrics in the log that is kept in :attr:`text`."""
-        return {key.decode("utf-8", "replace") for key in re.findall(rb'"([^"]+)":', self.text)} - {"step", "data"}
+        return {key.decode("utf-8", "replace") for key in re.findall(rb'"([^"]+)":', self.text)} - {
+            "step",
+            "data",
+        }
 
     @property
     def overhead(self) -> float | None:
@@ -74,21 +86,15 @@ class Recorded:
         self._runs: dict[str, list[Run]] = {}
 
     @cached_property
-    def _places(self) -> Mapping[str, Sequence[Path]]:
+    def folders(self) -> Mapping[str, list[Path]]:
         """Run directories by cell id."""
-        found: dict[str, list[Path]] = {}
-        for path in self._folders():
-            found.setdefault(path.name[-12:], []).append(path)
-        return found
+        return overview.run_folders(self.results)
 
-    def _folders(self) -> Iterator[Path]:
-        grids = sorted(p for p in self.results.glob("*") if p.is_dir())
-        return (path for grid in grids for path in sorted(grid.iterdir()) if _NAME.fullmatch(path.name))
-
-    def place(self, identity: str, grid: str) -> Path | None:
+    def place(self, cell: Cell) -> Path | None:
         """The run directory of a cell, the grid's own before another's; None when nothing was run."""
-        known = self._places.get(identity, ())
-        return next((path for path in known if path.parent.name == grid), known[0] if known else None)
+        known = self.folders.get(cell.id, ())
+        own = (path for path in known if path.parent.name == cell.grid and path.name == cell.run_name)
+        return next(own, known[0] if known else None)
 
     def runs(self, scale: str) -> list[Run]:
         """A sample of the runs of a scale, evenly over each grid folder; damaged ones left out."""
@@ -107,12 +113,20 @@ class Recorded:
     @cached_property
     def _by_scale(self) -> dict[str, dict[str, list[Path]]]:
         found: dict[str, dict[str, list[Path]]] = {}
-        for paths in self._places.values():
-            for path in paths:
-                match = _NAME.fullmatch(path.name)
-                scale = match["scale"] if match else ""
-                found.setdefault(scale, {}).setdefault(path.parent.name, []).append(path)
+        for path in (path for paths in self.folders.values() for path in paths):
+            if match := _NAME.fullmatch(path.name):
+                found.setdefault(match["scale"], {}).setdefault(path.parent.name, []).append(path)
         return found
+
+
+def wanted(cells: Iterable[Cell]) -> Iterator[Wanted]:
+    """The cells as :mod:`~cegppo_verl.records.overview` looks for them."""
+    goals: dict[int, Goal] = {}  # the cells of an arm share their settings
+    for cell in cells:
+        key = id(cell.settings)
+        if key not in goals:
+            goals[key] = Goal.of({"settings": cell.settings.model_dump(mode="json")})
+        yield Wanted(cell.id, cell.grid, cell.run_name, goals[key])
 
 
 def sample(runs: Sequence[Run]) -> list[Run]:
@@ -128,7 +142,9 @@ def _spread(items: list[Any], most: int) -> list[Any]:
 
 def _read(path: Path) -> Run | None:
     cell = read_json(path / "cell.json")
-    known = cell is not None and isinstance(cell.get("settings"), dict) and isinstance(cell.get("params"), dict)
+    known = (
+        cell is not None and isinstance(cell.get("settings"), dict) and isinstance(cell.get("params"), dict)
+    )
     return Run(path, cell) if cell is not None and known else None
 
 

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
-import json
-import os
 import shlex
-import subprocess
-import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,17 +13,31 @@ from rich.markup import escape
 from rich.table import Table
 
 from cegppo_verl.errors import UserError, did_you_mean
+from cegppo_verl.experiment import budget
 from cegppo_verl.experiment.cell import Cell
+from cegppo_verl.experiment.cost import Costs
 from cegppo_verl.experiment.expand import expand
 from cegppo_verl.experiment.grid import Grid, load_grid
-from cegppo_verl.experiment.lint import lint
-from cegppo_verl.experiment.plan import arms_table, findings_table, plan_table
-from cegppo_verl.launch import jobs
-from cegppo_verl.launch.runner import cell_json, run_dir, statuses
-from cegppo_verl.records.status import status_of
+from cegppo_verl.experiment.lint import Finding, lint
+from cegppo_verl.experiment.plan import (
+    MOST_ROWS,
+    arms_table,
+    findings_table,
+    plan_table,
+    scale_line,
+    summary_table,
+)
+from cegppo_verl.experiment.recorded import Recorded, wanted
+from cegppo_verl.launch import composing, costing
+from cegppo_verl.launch.runner import cell_json, run_dir
+from cegppo_verl.records.overview import Overview
+from cegppo_verl.records.status import DONE, PLANNED, Status, status_of
+from cegppo_verl.toy.store import assets_root
 
 if TYPE_CHECKING:
     from cegppo_verl.reporting.runs import RunView
+
+MOST_CELLS = 60  # listed one by one; beyond that there is a line per arm
 
 
 def load(path: Path, scale: str | None, seeds: Sequence[int] | None) -> tuple[Grid, list[Cell]]:
@@ -49,6 +59,54 @@ def select(cells: list[Cell], arms: Sequence[str] | None) -> list[Cell]:
     return [c for c in cells if not arms or c.arm in arms]
 
 
+@dataclass(frozen=True)
+class Plan:
+    """A grid, how far its cells are, what it costs, and what is odd about it.
+
+    Attributes:
+        states: by cell id, of the cells that have a run directory; the others are planned.
+        places: run directories by cell id.
+        done: steps by cell id that need not be repeated.
+    """
+
+    grid: Grid
+    cells: list[Cell]
+    states: dict[str, Status]
+    places: dict[str, Path]
+    done: dict[str, int]
+    costs: Costs
+    findings: list[Finding]
+
+
+def plan(
+    path: Path, scale: str | None, seeds: Sequence[int] | None, results: Path, gpus: int | None = None
+) -> Plan:
+    """Everything that ``cegppo plan`` shows, from files alone.
+
+    Args:
+        gpus: that the grid may use at once; None: as many as its largest cell.
+
+    Raises:
+        UserError: the grid file is wrong.
+    """
+    grid, cells = load(path, scale, seeds)
+    recorded = Recorded(results)
+    known = {c.id: place for c in cells if (place := recorded.place(c)) is not None}
+    states = Overview(results).look(wanted([c for c in cells if c.id in known]))
+    done = {c.id: _kept(c, states[c.id]) for c in cells if c.id in states}
+    costs = Costs(recorded)
+    whole = budget.totals(cells, costs, {}, gpus)
+    findings = [*budget.over_budget(grid, whole), *lint(grid, cells, recorded, assets_root())]
+    return Plan(grid, cells, states, known, done, costs, findings)
+
+
+def _kept(cell: Cell, status: Status) -> int:
+    """Steps that a resumed run does not repeat: up to the last checkpoint."""
+    if status.state == DONE:
+        return cell.settings.total_steps
+    return status.step // cell.settings.checkpoint.every * cell.settings.checkpoint.every
+
+
 def show(
     path: Path,
     scale: str | None,
@@ -57,46 +115,83 @@ def show(
     console: Console,
     *,
     check: bool,
+    gpus: int | None = None,
+    everything: bool = False,
 ) -> None:
-    """Print the plan: question, cells, findings, and verl's verdict on the configuration."""
-    grid, cells = load(path, scale, seeds)
-    console.print(f"[bold]{escape(grid.name)}[/]: {escape(grid.question)}")
-    console.print(arms_table(cells))
-    states = {i: s.state for i, s in statuses(cells, results).items()}
-    for name in grid.scales:
-        console.print(plan_table([c for c in cells if c.scale == name], states))
-    console.print("[dim]batch: prompts × rollouts per step; upd.: optimiser updates per step[/]")
-    console.print(findings_table(lint(grid, cells)))
+    """Print the plan: question, cells, cost, findings, and verl's verdict on the configuration.
+
+    Args:
+        gpus: that the grid may use at once, for the time it takes.
+        everything: every cell, arm and remark, however many.
+    """
+    found = plan(path, scale, seeds, results, gpus)
+    most = None if everything else MOST_ROWS
+    console.print(f"[bold]{escape(found.grid.name)}[/]: {escape(found.grid.question)}\n")
+    console.print(arms_table(found.cells, most))
+    for name in found.grid.scales:
+        console.print()
+        _print_cells(found, [c for c in found.cells if c.scale == name], console, most)
+    console.print()
+    costing.print_cost(found.cells, found.costs, found.done, gpus, console)
+    if found.findings:
+        console.print()
+        console.print(findings_table(found.findings, most))
     if check:
-        console.print(verdict(cells, results))
+        console.print()
+        console.print(composing.verdict(found.cells, results))
 
 
-def verdict(cells: Sequence[Cell], results: Path) -> str:
-    """Compose one cell per arm and scale against verl's own configuration, all in one process.
+def show_overrides(
+    path: Path,
+    scale: str | None,
+    seeds: Sequence[int] | None,
+    results: Path,
+    console: Console,
+    *,
+    arms: Sequence[str] | None = None,
+    check: bool = False,
+) -> None:
+    """Print what verl is told, and with ``check`` what it says to that; ``arms`` as for :func:`select`.
 
     Raises:
-        UserError: verl refuses a configuration.
+        UserError: an unknown arm, or verl refuses.
     """
-    if importlib.util.find_spec("verl") is None:
-        return "verl is not installed here: overrides rendered, not validated"
-    chosen = list({(c.arm, c.scale): c for c in cells}.values())
-    done = subprocess.run(
-        [sys.executable, "-m", "cegppo_verl.verl_plugin.compose", "-"],
-        input=json.dumps([_overrides(c, results) for c in chosen]),
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, **jobs.platform_environment(chosen[0])},
-    )
-    if done.returncode:
-        raise UserError(f"verl refuses the configuration: {(done.stderr.strip().splitlines() or ['?'])[-1]}")
-    return f"verl accepts the configuration of {len(chosen)} cells (composed and validated with its own code)"
+    cells = select(load(path, scale, seeds)[1], arms)
+    composing.print_overrides(cells, results, console)
+    if check:
+        console.print(f"\n# {composing.verdict(cells, results)}", highlight=False)
 
 
-def _overrides(cell: Cell, results: Path) -> list[str]:
-    """Without Hydra's own keys, which steer the entry point and are not part of verl's configuration."""
-    arguments = jobs.arguments(cell, run_dir(cell, results), jobs.expected_inputs(cell), 0)
-    return [a for a in arguments[2:] if not a.startswith("hydra")]
+def _print_cells(found: Plan, cells: Sequence[Cell], console: Console, most: int | None) -> None:
+    console.print(scale_line(cells), highlight=False)
+    if most is not None and len(cells) > MOST_CELLS:
+        words = {identity: state.state for identity, state in found.states.items()}
+        left = costing.left_by_arm(cells, found.costs, found.done)
+        console.print(summary_table(cells, words, left, most))
+    else:
+        texts = {c.id: _why(c, found) for c in cells}
+        console.print(plan_table(cells, texts, costing.left_by_cell(cells, found.costs, found.done)))
+    own = {found.places[c.id].parent for c in cells if c.id in found.places and not _borrowed(c, found)}
+    for folder in own:
+        console.print(f"[dim]records: {escape(str(folder))}[/]", highlight=False, soft_wrap=True)
+
+
+def _borrowed(cell: Cell, found: Plan) -> bool:
+    return found.places[cell.id].parent.name != cell.grid
+
+
+def _why(cell: Cell, found: Plan) -> str:
+    """Why a cell counts as done, or what is missing."""
+    status = found.states.get(cell.id)
+    if status is None:
+        return PLANNED
+    text = _done(cell) if status.state == DONE else status.text()
+    return f"{text}, in {found.places[cell.id]}" if _borrowed(cell, found) else text
+
+
+def _done(cell: Cell) -> str:
+    total = cell.settings.total_steps
+    return f"done: {total} of {total} steps, evaluated at {total}"
 
 
 def show_status(

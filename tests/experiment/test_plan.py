@@ -1,4 +1,4 @@
-"""The plan's rows, and the remarks about settings that are legal but probably not meant."""
+"""What a plan shows of arms and cells, on a terminal of 80 columns."""
 
 from __future__ import annotations
 
@@ -10,52 +10,69 @@ from rich.console import Console
 
 from cegppo_verl.experiment.expand import expand
 from cegppo_verl.experiment.grid import Arm, Grid, load_grid
-from cegppo_verl.experiment.lint import Finding, lint
-from cegppo_verl.experiment.plan import arms_table, findings_table, plan_rows, plan_table
+from cegppo_verl.experiment.lint import Finding
+from cegppo_verl.experiment.plan import (
+    arms_table,
+    findings_table,
+    plan_rows,
+    plan_table,
+    scale_line,
+    summary_table,
+)
 
 DEMO = Path(__file__).parents[2] / "ablations" / "demo.yaml"
+DONE = "done: 24 of 24 steps, evaluated at 24"
 
 
 def grid(**changes: Any) -> Grid:
     return load_grid(DEMO).model_copy(update=changes)
 
 
-def remarks(grid: Grid) -> list[Finding]:
-    return lint(grid, expand(grid))
-
-
-def arm(name: str, algorithm: str, **params: object) -> Arm:
-    return Arm(name=name, algorithm=algorithm, params=params)
-
-
-def text(table: Any) -> str:
-    console = Console(width=200, no_color=True)
+def text(*tables: Any, width: int = 200) -> str:
+    console = Console(width=width, no_color=True)
     with console.capture() as capture:
-        console.print(table)
+        console.print(*tables)
     return capture.get()
 
 
 def test_rows_and_table() -> None:
     cells = expand(grid())
-    rows = plan_rows(cells, {cells[1].id: "done"})
-    assert [row.status for row in rows] == ["planned", "done", "planned"]
+    rows = plan_rows(cells, {cells[1].id: DONE})
+    assert [row.status for row in rows] == ["planned", DONE, "planned"]
     assert rows[2].params == "β1=0.5, β2=1, ε_low=0.2, ε_high=0.2"
     assert (rows[0].batch, rows[0].evaluations) == ("32 × 8", 5)
-    shown = text(plan_table(cells, {cells[1].id: "done"}))
+    shown = text(plan_table(cells, {cells[1].id: DONE}))
     for cell in cells:
         assert f"{cell.arm} " in shown
         assert cell.id in shown
-    assert shown.count("planned") == 2
+    assert (shown.count("planned"), shown.count(DONE)) == (2, 1)
+
+
+def test_what_cells_share_is_said_once_and_what_differs_in_columns() -> None:
+    same = expand(grid())
+    assert scale_line(same) == (
+        "scale toy-s: 3 cells, each 24 steps, 32 × 8 rollouts, 8 updates a step, 5 evaluations"
+    )
+    assert "upd." not in text(plan_table(same))
+    assert scale_line(same[:1]).startswith("scale toy-s: 1 cell, 24 steps")
+    arms = [
+        *grid().arms[:2],
+        Arm(name="c", algorithm="grpo", params={"epsilon": 0.3}, settings={"ppo_epochs": 1}),
+    ]
+    mixed = expand(grid(arms=arms))
+    assert "updates" not in scale_line(mixed)
+    header, *rows = text(plan_table(mixed)).splitlines()
+    assert "upd." in header
+    assert [row.split()[3] for row in rows if row.strip()] == ["8", "8", "4"]
 
 
 @pytest.mark.parametrize("scale", ["toy-s", "deepseek-r1-distill-qwen-1.5b"])
 def test_the_plan_fits_80_columns(scale: str) -> None:
     cells = expand(load_grid(DEMO, scale=scale))
-    console = Console(width=80, no_color=True)
-    with console.capture() as capture:
-        console.print(arms_table(cells), plan_table(cells))
-    assert "…" not in capture.get()
-    assert scale in capture.get()
+    left = {cell.id: "17 h 03 min" for cell in cells}
+    shown = text(arms_table(cells), plan_table(cells, {cells[0].id: DONE}, left), width=80)
+    assert "…" not in shown
+    assert shown.count("17 h 03 min") == 3
 
 
 def test_last_step_off_the_grid_is_evaluated_too() -> None:
@@ -68,63 +85,25 @@ def test_status_text_is_no_markup() -> None:
     assert "[red]" in text(plan_table(cells, {cells[0].id: "[red]failed"}))
 
 
-INERT = {"mini_batch_size": 32, "ppo_epochs": 1, "micro_batch_size": 64}
-CASES = {
-    "one update per rollout batch": (
-        {"settings": INERT},
-        "settings.mini_batch_size",
-        "no clip, ε or β can act",
-    ),
-    "ε that is a bound": (
-        {"arms": [arm("a", "dapo", epsilon_high=1.28)]},
-        "a",
-        "epsilon_high = 1.28 looks like a bound",
-    ),
-    "ε_low that is a bound": (
-        {"arms": [arm("a", "dapo", epsilon_low=0.8)]},
-        "a",
-        "epsilon_low = 0.8 looks like",
-    ),
-    "β above 1": ({"arms": [arm("a", "cegppo", beta1=1.5, beta2=1)]}, "a", "beta1 > 1"),
-    "dapo that is grpo": (
-        {"arms": [arm("a", "grpo"), arm("b", "dapo", epsilon_high=0.2)]},
-        "b",
-        "'b' is the same function as 'a'",
-    ),
-    "cegppo that is grpo": (
-        {"arms": [arm("a", "grpo"), arm("b", "cegppo", beta1=0, beta2=0, dual_clip=3)]},
-        "b",
-        "'b' is the same function as 'a'",
-    ),
-    "top_p in training": ({"settings": {"top_p": 0.9}}, "settings.top_p", "ratios are biased"),
-}
+def test_many_cells_are_summed_up_by_arm() -> None:
+    cells = expand(grid(seeds=list(range(1, 31))))
+    states = {cells[0].id: "done", cells[3].id: "done", cells[6].id: "failed"}
+    header, *rows = text(summary_table(cells, states, {"grpo": "5 min 00 s"})).splitlines()
+    assert header.split() == ["arm", "cells", "done", "failed", "planned", "left"]
+    assert rows[0].split() == ["grpo", "30", "2", "1", "27", "5", "min", "00", "s"]
+    assert rows[2].split() == ["cegppo", "30", "30"]
 
 
-@pytest.mark.parametrize(("changes", "key", "words"), CASES.values(), ids=list(CASES))
-def test_warnings(changes: dict[str, Any], key: str, words: str) -> None:
-    found = [finding for finding in remarks(grid(**changes)) if finding.level == "warning"]
-    assert [finding.key for finding in found] == [key]
-    assert words in found[0].message
-
-
-def test_the_demo_has_remarks_but_no_warnings() -> None:
-    found = remarks(grid())
-    assert {finding.level for finding in found} == {"info"}
-    assert [finding.key for finding in found] == ["arms", "seeds"]  # dual clips differ; one seed
-
-
-def test_repeated_data_and_deviations_are_said() -> None:
-    assert any("3.0 times" in finding.message for finding in remarks(grid(settings={"train_prompts": 256})))
-    paper = load_grid(DEMO, scale="deepseek-r1-distill-qwen-1.5b")
-    assert any("positive_loss_coeff" in finding.message for finding in remarks(paper))
-
-
-def test_a_remark_is_made_once_for_all_seeds() -> None:
-    found = remarks(grid(seeds=[1, 2, 3], settings=INERT))
-    assert len([finding for finding in found if finding.key == "settings.mini_batch_size"]) == 1
+def test_long_tables_say_what_they_leave_out() -> None:
+    cells = expand(grid())
+    assert "2 more arms (--all)" in text(arms_table(cells, most=1))
+    assert "1 more arms" in text(summary_table(cells, {}, {}, most=2))
+    findings = [Finding("info", "a", f"remark {n}") for n in range(5)]
+    assert "3 more remarks" in text(findings_table(findings, most=2))
+    assert "more" not in text(arms_table(cells, most=3), findings_table(findings))
 
 
 def test_findings_table() -> None:
-    shown = text(findings_table(remarks(grid(settings=INERT))))
-    assert shown.index("warning") < shown.index("info")
+    shown = text(findings_table([Finding("warning", "a", "[b] is odd", "c"), Finding("info", "d", "e")]))
+    assert shown.split() == ["warning", "a", "[b]", "is", "odd", "(c)", "info", "d", "e"]
     assert text(findings_table([])).strip() == ""

@@ -3,43 +3,50 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from cegppo_verl.experiment import catalog
-from cegppo_verl.experiment.cell import Cell
 from cegppo_verl.experiment.lint.finding import Finding, Look, Rule, names
 
-DISJOINT = "train and validation share no problem: a hash of the problem puts each into one of two halves"
+DISJOINT = "train and validation share no problem: a hash of it puts each into one half"
 
 
 def _overlap(look: Look) -> Iterator[Finding]:
     """The same problem in training and test."""
-    pairs = {(cell.settings.task, b.name): cell for cell in look.arms for b in cell.settings.eval.benchmarks}
+    pairs = dict.fromkeys((c.settings.task, b.name) for c in look.arms for b in c.settings.eval.benchmarks)
     for task in dict.fromkeys(task for task, _ in pairs):
         if catalog.task(task).generated:
             yield Finding("info", f"task {task}", DISJOINT)
-    for (task, benchmark), cell in pairs.items():
-        if not catalog.task(task).generated:
-            yield from _compared(look, cell, benchmark)
+        else:
+            yield from _real(task, [name for of, name in pairs if of == task], look.assets)
 
 
-def _compared(look: Look, cell: Cell, benchmark: str) -> Iterator[Finding]:
-    task = catalog.task(cell.settings.task)
-    files = [task.train_file, task.benchmarks[benchmark].file]
-    absent = [file for file in files if look.assets is None or not file or not (look.assets / file).is_file()]
-    key = f"{task.name}, {benchmark}"
-    if absent or look.assets is None:
-        text = f"overlap of training and test not checked: {names(str(file) for file in absent)} absent"
-        yield Finding("info", key, text)
-        return
-    train, test = (_problems(look.assets / str(file)) for file in files)
+def _real(name: str, benchmarks: Sequence[str], assets: Path | None) -> Iterator[Finding]:
+    task = catalog.task(name)
+    files: dict[str | None, str | None] = {None: task.train_file}
+    files |= {b: task.benchmarks[b].file for b in benchmarks}
+    there = {
+        key: assets / file for key, file in files.items() if assets and file and (assets / file).is_file()
+    }
+    absent = names((str(file) for key, file in files.items() if key not in there), most=2)
+    if absent:
+        text = f"overlap of training and test not checked, file absent: {absent}"
+        yield Finding("info", f"task {name}", text)
+    for benchmark in benchmarks:
+        if None in there and benchmark in there:
+            yield from _compared(f"{name}, {benchmark}", there[None], there[benchmark])
+
+
+def _compared(key: str, train_file: Path, test_file: Path) -> Iterator[Finding]:
+    train, test = _problems(train_file), _problems(test_file)
     if train is None or test is None:
-        yield Finding("warning", key, "overlap of training and test not checked: a file is not readable")
+        bad = train_file if train is None else test_file
+        yield Finding("warning", key, f"overlap of training and test not checked: {bad.name} is not readable")
     elif shared := train & test:
-        text = f"{len(shared)} of {len(test)} test problems are in the training data: {next(iter(shared))[:40]}…"
+        text = f"{len(shared)} of {len(test)} test problems are in the training data: {min(shared)[:40]}…"
         yield Finding("warning", key, text, "take them out of the training data")
 
 
@@ -60,7 +67,9 @@ def _parquet(file: Path) -> list[Any]:
 
 
 def _jsonl(file: Path) -> list[Any]:
-    return [json.loads(line)["prompt"] for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+    return [
+        json.loads(line)["prompt"] for line in file.read_text(encoding="utf-8").splitlines() if line.strip()
+    ]
 
 
 def _text(prompt: Any) -> str:

@@ -49,13 +49,15 @@ def _elsewhere(look: Look) -> Iterator[Finding]:
         return
     shared: dict[str, list[Cell]] = {}
     for cell in look.cells:
-        place = look.recorded.place(cell.id, cell.grid)
+        place = look.recorded.place(cell)
         if place is not None and place.parent.name != cell.grid:
             shared.setdefault(place.parent.name, []).append(cell)
     for grid, cells in shared.items():
         some = "cell is" if len(cells) == 1 else "cells are"
         arms = names(cell.arm for cell in cells)
-        yield Finding("info", "arms", f"{len(cells)} {some} also in grid '{grid}' and used from there: {arms}")
+        yield Finding(
+            "info", "arms", f"{len(cells)} {some} also in grid '{grid}' and used from there: {arms}"
+        )
 
 
 def _dual_clips_differ(look: Look) -> Iterator[Finding]:

@@ -45,7 +45,9 @@ def _never_outside(look: Look) -> Iterator[Finding]:
         for name in mine:
             tokens, outside = _count(runs, REGION_OF[name])
             if tokens > 0 and outside == 0:
-                text = f"{name} cannot act: no token was there ({REGION_OF[name]}) in {len(runs)} earlier runs"
+                text = (
+                    f"{name} cannot act: no token was there ({REGION_OF[name]}) in {len(runs)} earlier runs"
+                )
                 yield Finding("warning", cell.arm, text, "more updates per rollout batch, or a smaller ε")
 
 
@@ -58,14 +60,25 @@ def _largest(value: object) -> float:
 def _alike(cell: Cell, runs: Iterable[Run]) -> Iterator[Run]:
     """Runs with the same updates and learning rate, and an interval that is no wider than the cell's."""
     wanted, mine = cell.settings, _interval(cell.algorithm, cell.params)
-    same = ("task", "train_batch_size", "rollouts_per_prompt", "mini_batch_size", "ppo_epochs", "learning_rate")
+    same = (
+        "task",
+        "train_batch_size",
+        "rollouts_per_prompt",
+        "mini_batch_size",
+        "ppo_epochs",
+        "learning_rate",
+    )
     for run in runs:
         if mine is None or any(run.settings.get(name) != getattr(wanted, name) for name in same):
             continue
         theirs = _interval(str(run.cell.get("algorithm")), run.cell["params"])
-        if theirs and theirs.level == mine.level and theirs.epsilon_low <= mine.epsilon_low:
-            if theirs.epsilon_high <= mine.epsilon_high:
-                yield run
+        if theirs is not None and _no_wider(theirs, mine):
+            yield run
+
+
+def _no_wider(one: Interval, other: Interval) -> bool:
+    sides = one.epsilon_low <= other.epsilon_low and one.epsilon_high <= other.epsilon_high
+    return one.level == other.level and sides
 
 
 def _count(runs: Iterable[Run], region: str) -> tuple[float, float]:
@@ -109,7 +122,8 @@ def _looks_like_a_bound(look: Look) -> Iterator[Finding]:
             limit = 0.5 if name in ("epsilon", "epsilon_low") else 1.0
             if not (name.startswith("epsilon") and isinstance(value, float) and value >= limit):
                 continue
-            if value != specs(algorithm(cell.algorithm).params)[name].default:
+            spec = specs(algorithm(cell.algorithm).params)[name]
+            if value not in (spec.default, spec.example):
                 hint = f"for the bound {value:g} write {abs(value - 1):.3g}"
                 yield Finding(
                     "warning", cell.arm, f"{name} = {value:g} looks like a bound, not a distance from 1", hint

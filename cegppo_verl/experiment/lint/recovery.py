@@ -38,7 +38,11 @@ def _hours(look: Look, cell: Cell, steps: int) -> float | None:
 def _misaligned(look: Look) -> Iterator[Finding]:
     """A resume repeats every evaluation after the checkpoint; where the periods do not meet, always some."""
     for cell in look.arms:
-        save, test, total = cell.settings.checkpoint.every, cell.settings.eval.every, cell.settings.total_steps
+        save, test, total = (
+            cell.settings.checkpoint.every,
+            cell.settings.eval.every,
+            cell.settings.total_steps,
+        )
         if save < total and test < total and save % test and test % save:
             text = f"{cell.scale}: evaluations every {test} steps and checkpoints every {save} seldom meet"
             hint = "make one a multiple of the other: a resumed run then repeats less"
@@ -48,12 +52,18 @@ def _misaligned(look: Look) -> Iterator[Finding]:
 def _shards(look: Look) -> Iterator[Finding]:
     for cell in look.arms:
         hardware, settings = catalog.scale(cell.scale).hardware, cell.settings
-        for name, size in (("tensor_parallel", hardware.tensor_parallel), ("sequence_parallel", hardware.sequence_parallel)):
+        for name, size in (
+            ("tensor_parallel", hardware.tensor_parallel),
+            ("sequence_parallel", hardware.sequence_parallel),
+        ):
             if hardware.gpus % size:
                 text = f"{name} {size} does not divide the {hardware.gpus} GPUs of the scale"
                 yield Finding("warning", cell.scale, text, "change the scale's hardware")
         shards = max(1, hardware.gpus // hardware.sequence_parallel)
-        share, micro = settings.mini_batch_size * settings.rollouts_per_prompt // shards, settings.micro_batch_size
+        share, micro = (
+            settings.mini_batch_size * settings.rollouts_per_prompt // shards,
+            settings.micro_batch_size,
+        )
         if micro is not None and share % micro:
             text = f"{cell.scale}: a shard's {share} sequences of a mini-batch are no multiple of {micro}"
             yield Finding("warning", "settings.micro_batch_size", text, f"use a divisor of {share}")
@@ -84,7 +94,7 @@ def _logged(look: Look) -> set[str]:
     assert look.recorded is not None
     mine = [scale for scale in look.by_scale if look.recorded.runs(scale)]
     runs = [run for scale in mine or look.recorded.scales() for run in sample(look.recorded.runs(scale))]
-    return {key for run in runs for key in run.keys()}
+    return {key for run in runs for key in run.metric_names()}
 
 
 RULES: tuple[Rule, ...] = (_checkpoints, _misaligned, _shards, _stop_rules)
