@@ -33,8 +33,9 @@ def _register() -> None:
         from cegppo_verl.verl_plugin import cpu
 
         cpu.enable()
-    from cegppo_verl.verl_plugin import hooks, policy_loss
+    from cegppo_verl.verl_plugin import hooks, isolation, policy_loss
 
+    isolation.install()
     policy_loss.register()
     hooks.install()
 
