@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import math
 import re
 from collections.abc import Iterator, Mapping
+from decimal import Decimal
 from typing import Any
 
 from pydantic import Field
@@ -146,5 +148,12 @@ def text(value: Any) -> str:
     if value is None or isinstance(value, bool):
         return {None: "off", True: "true", False: "false"}[value]
     if isinstance(value, float):
-        return repr(value).removesuffix(".0").replace("e+", "e")
+        return _number(value)
     return str(value)
+
+
+def _number(value: float) -> str:
+    """``0.5``, ``1``, ``1e-06``, ``1e9``: nothing that is no letter, digit, point or inner minus."""
+    if abs(value) < 1e6 or not math.isfinite(value):
+        return repr(value).removesuffix(".0")
+    return str(Decimal(repr(value)).normalize()).lower().replace("+", "")
