@@ -1,7 +1,7 @@
 """Two runs on one Ray cluster, or on one machine, without a name in common.
 
 verl 0.9.1 shares two names between runs. TransferQueue's named actors live in the fixed Ray namespace
-``transfer_queue``, so a second run on the same cluster attaches to the first one's controller. And sockets for
+``transfer_queue``, so a second run on the same cluster attaches to the first one's controller. Sockets for
 weight transfer are named after the Ray job's id, which is 01000000 in every private cluster.
 
 With ``CEGPPO_ISOLATION=<token>`` in the environment of the driver *and* of all its actors, both names carry
