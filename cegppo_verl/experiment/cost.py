@@ -24,7 +24,7 @@ from cegppo_verl.experiment.yaml_file import read_yaml
 from cegppo_verl.records.rundir import RunDir
 
 REFERENCES = catalog.FOLDER / "step_times.yaml"
-NO_BASIS = "no basis: no recorded run of this scale and no cited step time; run one short cell to measure it"
+NO_BASIS = "no basis, for no run is recorded and no step time is cited; a short run gives one"
 BATCH = ("train_batch_size", "rollouts_per_prompt", "mini_batch_size", "ppo_epochs", "micro_batch_size")
 LENGTHS = ("task", "max_prompt_length", "max_response_length")
 
@@ -69,9 +69,10 @@ class _References(Strict):
 
 @dataclass(frozen=True)
 class _Pace:
-    """Seconds per step, per evaluated answer, and per attempt; with the words for where they come from."""
+    """Seconds per step, of it in updates, per evaluated answer, and per attempt; and where they come from."""
 
     step: float
+    update: float
     answer: float | None
     startup: float
     basis: str
@@ -186,10 +187,16 @@ def _pace_of(runs: Sequence[Run], known: int) -> _Pace | None:
     missing = "" if answer is not None else "; evaluation never measured, left out"
     return _Pace(
         step=median(median(values) for _, values in steps),
+        update=_update_seconds([run for run, _ in steps]),
         answer=answer,
         startup=_startup([run for run, _ in steps], answer),
         basis=f"measured: {count} of {_scale(steps[0][0])} in {place}{_machine(steps[0][0])}{missing}",
     )
+
+
+def _update_seconds(runs: Sequence[Run]) -> float:
+    found = [median(values) for run in runs if (values := run.values("timing_s/update_actor"))]
+    return median(found) if found else 0.0
 
 
 def _scale(run: Run) -> str:
@@ -235,20 +242,19 @@ def _referenced(cell: Cell) -> _Pace | None:
     if entry.evaluation_seconds and entry.evaluation_samples:
         answer = entry.evaluation_seconds / entry.evaluation_samples
     basis = f"reference: {entry.source}, on {entry.machine}"
-    pace = _Pace(entry.step_seconds, answer, entry.startup_seconds, basis)
+    pace = _Pace(entry.step_seconds, 0.0, answer, entry.startup_seconds, basis)
     return _scaled(pace, entry.settings, cell.settings)
 
 
 def _scaled(pace: _Pace, batch: dict[str, Any], wanted: Settings) -> _Pace:
-    """For another batch: in proportion to the rollouts of a step; what else differs is said, not computed."""
+    """For another batch: rollouts and epochs in proportion; what else differs is said, not computed."""
     had = batch["train_batch_size"] * batch["rollouts_per_prompt"]
-    factor = wanted.rollouts_per_step / had
-    notes = [f"scaled by rollouts per step, {had} → {wanted.rollouts_per_step}"] if factor != 1 else []
-    others = {"mini_batch_size": "mini-batch", "ppo_epochs": "epochs", "micro_batch_size": "micro-batch"}
-    unlike = [
-        f"{word} {batch[name]}, here {getattr(wanted, name)}"
-        for name, word in others.items()
-        if batch[name] != getattr(wanted, name)
-    ]
-    notes += [f"measured with {', '.join(unlike)}"] if unlike else []
-    return replace(pace, step=pace.step * factor, basis="; ".join([pace.basis, *notes]))
+    rollouts, epochs = wanted.rollouts_per_step / had, wanted.ppo_epochs / batch["ppo_epochs"]
+    step = (pace.step + pace.update * (epochs - 1)) * rollouts
+    notes = [f"scaled by rollouts per step, {had} → {wanted.rollouts_per_step}"] if rollouts != 1 else []
+    if epochs != 1:
+        how = "updates scaled" if pace.update else "updates not scaled"
+        notes.append(f"{how} by epochs, {batch['ppo_epochs']} → {wanted.ppo_epochs}")
+    if any(batch[name] != getattr(wanted, name) for name in ("mini_batch_size", "micro_batch_size")):
+        notes.append("with other mini- or micro-batches")
+    return replace(pace, step=step, basis="; ".join([pace.basis, *notes]))

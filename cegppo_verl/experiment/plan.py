@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cegppo_verl.experiment.cell import Cell
+from cegppo_verl.experiment.cost import gpus_of
 from cegppo_verl.experiment.lint import Finding
 from cegppo_verl.losses import schedule
 
@@ -142,8 +143,9 @@ def scale_line(cells: Sequence[Cell]) -> str:
     rows = plan_rows(cells)
     varying = _varying(rows)
     shared = [words.format(of(rows[0])) for name, (of, words) in _COLUMNS.items() if name not in varying]
+    gpus = gpus_of(cells[0])
     many = f"{len(rows):,} cells, each " if len(rows) > 1 else "1 cell, "
-    return f"scale {rows[0].cell.scale}: {many}{', '.join(shared)}"
+    return f"scale {rows[0].cell.scale}: {many}{', '.join([*([f'{gpus} GPUs'] if gpus else []), *shared])}"
 
 
 def summary_table(
@@ -158,10 +160,14 @@ def summary_table(
     for cell in cells:
         found.setdefault(cell.arm, Counter())[states.get(cell.id, "planned")] += 1
     used = [state for state in COLOURS if any(count[state] for count in found.values())]
-    table = _table("arm", "cells", *used, *(["left"] if left else []), right=("cells", *used, "left"))
+    rows = {row.cell.arm: row for row in plan_rows(cells)}
+    varying = _varying(list(rows.values()))
+    titles = ("arm", *varying, "cells", *used, *(["left"] if left else []))
+    table = _table(*titles, right=("cells", *used, "left", *_COLUMNS))
     for arm, count in list(found.items())[:most]:
-        numbers = [str(count[state] or "") for state in used]
-        table.add_row(arm, str(count.total()), *numbers, *([left.get(arm, "")] if left else []))
+        numbers = [_COLUMNS[name][0](rows[arm]) for name in varying]
+        numbers += [str(count.total()), *(str(count[state] or "") for state in used)]
+        table.add_row(arm, *numbers, *([left.get(arm, "")] if left else []))
     _say_more(table, len(found), most, "arms")
     return table
 
@@ -176,6 +182,6 @@ def findings_table(findings: Iterable[Finding], most: int | None = None) -> Tabl
     for finding in found[:most]:
         hint = f" [dim]({escape(finding.hint)})[/]" if finding.hint else ""
         level = f"[{_LEVELS[finding.level]}]{finding.level}[/]"
-        table.add_row(level, escape(finding.key), escape(finding.message) + hint)
+        table.add_row(level, f"{escape(finding.key)}: {escape(finding.message)}{hint}")
     _say_more(table, len(found), most, "remarks")
     return table

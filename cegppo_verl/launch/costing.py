@@ -11,7 +11,7 @@ from rich.table import Table
 from cegppo_verl.experiment import budget
 from cegppo_verl.experiment.budget import Totals
 from cegppo_verl.experiment.cell import Cell
-from cegppo_verl.experiment.cost import Costs, gpus_of
+from cegppo_verl.experiment.cost import NO_BASIS, Costs, gpus_of
 from cegppo_verl.experiment.plan import MOST_ROWS
 from cegppo_verl.launch.view import duration
 
@@ -46,7 +46,12 @@ def print_cost(
     elif len(open_cells) < len(cells) or any(done.values()):
         table.add_row("left to do", *_total(budget.totals(open_cells, costs, done, gpus)))
     console.print(table, highlight=False)
-    console.print(_basis_table(cells, costs), highlight=False)
+    known = [c for c in cells if costs.estimate(c).hours is not None]
+    if known:
+        console.print(_basis_table(known, costs), highlight=False)
+    unknown = list(dict.fromkeys(c.scale for c in cells if costs.estimate(c).hours is None))
+    if unknown:
+        console.print(f"{', '.join(unknown)}: {NO_BASIS}", highlight=False)
 
 
 def _total(totals: Totals) -> tuple[str, str]:
@@ -82,15 +87,18 @@ def _basis_table(cells: Sequence[Cell], costs: Costs) -> Table:
     for scale, basis, group in kinds[:MOST_ROWS]:
         first = group[0][1]
         hours = [e.hours for _, e in group if e.hours is not None]
-        step = "–" if first.step_seconds is None else f"{first.step_seconds:.3g}"
-        table.add_row(scale, step, _range(hours), str(gpus_of(group[0][0]) or "none"), escape(basis))
+        table.add_row(
+            scale,
+            f"{first.step_seconds:.3g}",
+            _range(hours),
+            str(gpus_of(group[0][0]) or "none"),
+            escape(basis),
+        )
     if len(kinds) > MOST_ROWS:
         table.caption = f"and {len(kinds) - MOST_ROWS} more kinds of cells"
     return table
 
 
 def _range(hours: Sequence[float]) -> str:
-    if not hours:
-        return "–"
     low, high = duration(min(hours) * 3600), duration(max(hours) * 3600)
     return low if low == high else f"{low} to {high}"

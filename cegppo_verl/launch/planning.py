@@ -37,7 +37,7 @@ from cegppo_verl.toy.store import assets_root
 if TYPE_CHECKING:
     from cegppo_verl.reporting.runs import RunView
 
-MOST_CELLS = 60  # listed one by one; beyond that there is a line per arm
+MOST_CELLS = 30  # listed one by one; beyond that there is a line per arm
 
 
 def load(path: Path, scale: str | None, seeds: Sequence[int] | None) -> tuple[Grid, list[Cell]]:

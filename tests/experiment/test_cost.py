@@ -58,7 +58,15 @@ def test_another_batch_is_scaled_and_says_so(results: Path) -> None:
     found = estimate(cells(train_batch_size=64, mini_batch_size=16)[0], results)
     assert found.step_seconds == 6.0
     assert "scaled by rollouts per step, 256 → 512" in found.basis
-    assert "mini-batch 8, here 16" in found.basis
+    assert "with other mini- or micro-batches" in found.basis
+
+
+def test_epochs_scale_the_updates_alone(tmp_path: Path) -> None:
+    record(tmp_path, cells()[0], 3, seconds=3.0, more={"timing_s/update_actor": 2.0})
+    found = estimate(cells(ppo_epochs=1)[0], tmp_path)
+    assert found.step_seconds == 2.0
+    assert found.basis.endswith("updates scaled by epochs, 2 → 1")
+    assert "not scaled by epochs" in estimate(cells(ppo_epochs=1)[0], tmp_path / "none").basis
 
 
 def test_the_nearest_batch_is_taken(results: Path, tmp_path: Path) -> None:
@@ -189,10 +197,16 @@ def test_few_files_are_read_of_many_runs(tmp_path: Path, monkeypatch: pytest.Mon
     for cell in many:
         record(tmp_path, cell, 2)
     opened: list[Path] = []
-    monkeypatch.setattr(
-        recorded, "read_json", lambda path, old=recorded.read_json: opened.append(path) or old(path)
-    )
-    monkeypatch.setattr(recorded, "_tail", lambda path, old=recorded._tail: opened.append(path) or old(path))
+
+    def noted(read: Any) -> Any:
+        def reader(path: Path) -> Any:
+            opened.append(path)
+            return read(path)
+
+        return reader
+
+    for name in ("read_json", "_tail"):
+        monkeypatch.setattr(recorded, name, noted(getattr(recorded, name)))
     costs = Costs(Recorded(tmp_path))
     for cell in many:
         assert costs.estimate(cell).basis.startswith("measured: 5 of 120 runs")

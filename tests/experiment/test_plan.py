@@ -61,6 +61,9 @@ def test_what_cells_share_is_said_once_and_what_differs_in_columns() -> None:
     ]
     mixed = expand(grid(arms=arms))
     assert "updates" not in scale_line(mixed)
+    paper = expand(load_grid(DEMO, scale="deepseek-r1-distill-qwen-1.5b"))
+    assert scale_line(paper).startswith("scale deepseek-r1-distill-qwen-1.5b: 3 cells, each 8 GPUs, 1000")
+    assert "upd." in text(summary_table(mixed, {}, {}))
     header, *rows = text(plan_table(mixed)).splitlines()
     assert "upd." in header
     assert [row.split()[3] for row in rows if row.strip()] == ["8", "8", "4"]
@@ -105,5 +108,5 @@ def test_long_tables_say_what_they_leave_out() -> None:
 
 def test_findings_table() -> None:
     shown = text(findings_table([Finding("warning", "a", "[b] is odd", "c"), Finding("info", "d", "e")]))
-    assert shown.split() == ["warning", "a", "[b]", "is", "odd", "(c)", "info", "d", "e"]
+    assert shown.split() == ["warning", "a:", "[b]", "is", "odd", "(c)", "info", "d:", "e"]
     assert text(findings_table([])).strip() == ""

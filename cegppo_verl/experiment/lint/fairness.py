@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 
 from cegppo_verl.experiment.cell import Cell
-from cegppo_verl.experiment.lint.finding import Finding, Look, Rule, names
+from cegppo_verl.experiment.lint.finding import Finding, Look, Rule, dual_clip_of, names
 from cegppo_verl.experiment.settings import Settings
 
 # What an arm may spend, and the words for it.
@@ -61,18 +61,14 @@ def _elsewhere(look: Look) -> Iterator[Finding]:
 
 
 def _dual_clips_differ(look: Look) -> Iterator[Finding]:
-    values: dict[object, list[str]] = {}
+    values: dict[str, list[str]] = {}
     for cell in look.arms:
-        if "dual_clip" in cell.params:
-            values.setdefault(cell.params["dual_clip"], []).append(cell.arm)
+        if (value := dual_clip_of(cell)) is not None:
+            values.setdefault(value, []).append(cell.arm)
     if len(values) > 1:
-        shown = "; ".join(f"{_shown(value)} ({names(arms)})" for value, arms in values.items())
+        shown = "; ".join(f"{value} ({names(arms)})" for value, arms in values.items())
         message = f"arms differ in the dual clip too: {shown}: a second difference besides the method"
         yield Finding("info", "arms", message, "set dual_clip alike to compare the methods alone")
-
-
-def _shown(value: object) -> str:
-    return f"{value:g}" if isinstance(value, int | float) else "off" if value is None else str(value)
 
 
 def _one_seed(look: Look) -> Iterator[Finding]:

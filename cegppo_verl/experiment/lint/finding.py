@@ -12,6 +12,7 @@ from cegppo_verl.experiment.cell import Cell
 from cegppo_verl.experiment.cost import Costs
 from cegppo_verl.experiment.grid import Grid
 from cegppo_verl.experiment.recorded import Recorded
+from cegppo_verl.losses import schedule
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,18 @@ class Look:
 
 
 Rule = Callable[[Look], Iterator[Finding]]
+
+
+CLIP_OFF = 1e6  # a dual clip that no ratio reaches; verl's vanilla loss has no other way to do without
+
+
+def dual_clip_of(cell: Cell) -> str | None:
+    """c of a cell's dual clip as text; "off" where it cannot act, None where the loss has none."""
+    if "dual_clip" not in cell.params:
+        return None
+    value = cell.params["dual_clip"]
+    off = value is None or (isinstance(value, float) and value >= CLIP_OFF)
+    return "off" if off else schedule.shown(value)
 
 
 def names(items: Iterable[str], most: int = 3) -> str:

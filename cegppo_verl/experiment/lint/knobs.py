@@ -7,7 +7,7 @@ from typing import Any
 
 from cegppo_verl.experiment.algorithms import algorithm
 from cegppo_verl.experiment.cell import Cell
-from cegppo_verl.experiment.lint.finding import Finding, Look, Rule, names
+from cegppo_verl.experiment.lint.finding import Finding, Look, Rule, dual_clip_of, names
 from cegppo_verl.experiment.recorded import Run, sample
 from cegppo_verl.losses import schedule
 from cegppo_verl.losses.loss import Interval
@@ -157,7 +157,7 @@ def _clip(cell: Cell) -> tuple | None:
     if cell.algorithm not in ("grpo", "dapo", "cegppo") or params.get("beta1") or params.get("beta2"):
         return None
     low, high = (params.get(name, params.get("epsilon")) for name in ("epsilon_low", "epsilon_high"))
-    return str(low), str(high), params["dual_clip"]
+    return str(low), str(high), dual_clip_of(cell)
 
 
 def _two_entropy_bonuses(look: Look) -> Iterator[Finding]:
