@@ -145,7 +145,7 @@ class Board:
         return {scale: sum(values) / len(values) for scale, values in found.items()}
 
     def total_left(self) -> float | None:
-        """Seconds left for the grid, with as many GPUs as it has had at most; None while a pace is unknown."""
+        """Seconds left for the grid, by the most GPUs it has had; None while a pace is unknown."""
         if len(self.rows) > MANY and time.monotonic() - self._left_at < MANY_SECONDS:
             return self._left
         self._left, self._left_at = self._work_out_left(), time.monotonic()
@@ -182,10 +182,10 @@ class Board:
             sum(gpus_of(r.cell) for r in live),
             sum(gpus_of(r.cell) * r.used() for r in rows) / 3600,
         )
-        machine_hours = sum(r.used() for r in rows if not gpus_of(r.cell)) / 3600
+        machine_seconds = sum(r.used() for r in rows if not gpus_of(r.cell))
         parts = [f"GPUs in use {gpus}"] if gpus else []
         parts += [f"GPU-hours {gpu_hours:,.1f}"] if gpu_hours else []
-        return parts + ([f"hours without a GPU {machine_hours:,.2f}"] if machine_hours else [])
+        return parts + ([f"run time on CPUs {duration(machine_seconds)}"] if machine_seconds else [])
 
     def worth_showing(self, most: int) -> list[Row]:
         """Up to ``most`` rows, in the grid's order: running, then failed and stopped, then newly ended."""

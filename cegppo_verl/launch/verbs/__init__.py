@@ -1,1 +1,1 @@
-"""What a person does beside ``run``: look, stop, retry, compare; by files alone, on any machine that sees them."""
+"""What a person does beside ``run``: look, stop, retry, compare; by files alone, on any machine."""
