@@ -18,6 +18,7 @@ from cegppo_verl.launch import processes
 
 STORE_BYTES = 80 * 2**20  # about the least that Ray takes
 MARK = "CEGPPO_BENCH_CLUSTER"
+RAY = Path(sys.executable).with_name("ray")
 
 
 def environment(mark: str) -> dict[str, str]:
@@ -31,8 +32,10 @@ def cluster(nodes: int, gpus: int) -> Iterator[tuple[str, dict[str, str]]]:
     """The cluster's address, and the environment that a driver needs; all of it is gone afterwards.
 
     Raises:
-        UserError: a node did not come up; its last words are in the message.
+        UserError: Ray is not installed, or a node did not come up; its last words are in the message.
     """
+    if not RAY.exists():
+        raise UserError("Ray is not installed", hint="install the cpu or gpu extra, or leave this part out")
     mark = uuid.uuid4().hex
     env, folder = environment(mark), Path(tempfile.mkdtemp(prefix="ray-", dir="/tmp"))  # sockets: short paths
     address = f"127.0.0.1:{free_port()}"
