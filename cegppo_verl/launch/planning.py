@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,12 +31,14 @@ from cegppo_verl.experiment.recorded import Recorded, wanted
 from cegppo_verl.launch import composing, costing
 from cegppo_verl.launch.runner import cell_json, run_dir
 from cegppo_verl.records.overview import Overview
+from cegppo_verl.records.rundir import RunDir
 from cegppo_verl.records.status import DONE, PLANNED, Status, status_of
 from cegppo_verl.toy.store import assets_root
 
 if TYPE_CHECKING:
     from cegppo_verl.reporting.runs import RunView
 
+MOST_READ = 200  # cells whose records are read anew each time; a few milliseconds each
 MOST_CELLS = 30  # listed one by one; beyond that there is a line per arm
 
 
@@ -92,12 +94,19 @@ def plan(
     grid, cells = load(path, scale, seeds)
     recorded = Recorded(results)
     known = {c.id: place for c in cells if (place := recorded.place(c)) is not None}
-    states = Overview(results).look(wanted([c for c in cells if c.id in known]))
+    states = _states([c for c in cells if c.id in known], known, results)
     done = {c.id: _kept(c, states[c.id]) for c in cells if c.id in states}
     costs = Costs(recorded)
     whole = budget.totals(cells, costs, {}, gpus)
     findings = [*budget.over_budget(grid, whole), *lint(grid, cells, recorded, assets_root())]
     return Plan(grid, cells, states, known, done, costs, findings)
+
+
+def _states(begun: Sequence[Cell], places: Mapping[str, Path], results: Path) -> dict[str, Status]:
+    """By cell id. A look at many is kept for the next one; for few a plan writes nothing."""
+    if len(begun) > MOST_READ:
+        return Overview(results).look(wanted(begun))
+    return {c.id: status_of(RunDir(places[c.id]), cell_json(c)) for c in begun}
 
 
 def _kept(cell: Cell, status: Status) -> int:
