@@ -68,6 +68,9 @@ def _check_rows(columns: Mapping[str, list[Any]], document: Document, path: KeyP
 
 
 def _check_star(star: Star, document: Document, path: KeyPath) -> None:
+    if not star.centre:
+        hint = "write it below star, e.g. centre: {beta1: 0.5, beta2: 1}"
+        raise problem("a star needs a centre", document, (*path, "centre"), hint)
     _check_lists(star.factors, document, (*path, "factors"))
     for key, values in star.factors.items():
         if key not in star.centre:

@@ -28,8 +28,8 @@ Paths = dict[str, KeyPath]
 class Star(Strict):
     """One factor at a time around a centre."""
 
-    centre: dict[str, Any] = Field(min_length=1, description="a value for every factor, and what is fixed")
-    factors: dict[str, list[Any]] = Field(min_length=1, description="for each factor its other values")
+    centre: dict[str, Any] = Field(default={}, description="a value for every factor, and what is fixed")
+    factors: dict[str, list[Any]] = Field(default={}, description="for each factor its other values")
 
 
 class Generator(Strict):
@@ -147,6 +147,8 @@ def text(value: Any) -> str:
         return "-to-".join(text(later) for later in value.values())
     if value is None or isinstance(value, bool):
         return {None: "off", True: "true", False: "false"}[value]
+    if isinstance(value, int | float) and value < 0:
+        return f"m{text(-value)}"  # a minus would double the one that joins the parts
     if isinstance(value, float):
         return _number(value)
     return str(value)

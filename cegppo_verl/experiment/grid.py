@@ -39,7 +39,7 @@ class Grid(Strict):
     settings_by_scale: dict[str, dict[str, Any]] = Field(
         default={}, description="further changes, for the named scales only"
     )
-    budget: Budget | None = Field(default=None, description="the most that all cells together may cost")
+    budget: Budget | None = Field(default=None, description="what all cells may cost: gpu_hours, hours")
     early_stop: list[EarlyStop] = Field(default=[], description="when a run is ended before its last step")
     priority: int = Field(default=0, description="of all its cells among several grids; larger starts first")
 

@@ -50,9 +50,7 @@ class EarlyStop(Strict):
     Exactly one of ``below``, ``above`` and ``not_finite``.
     """
 
-    metric: Annotated[str, Field(pattern=r"^[^\s/]+/\S+$")] = Field(
-        description="a metric as verl logs it at every step, e.g. actor/entropy"
-    )
+    metric: str = Field(description="a metric as verl logs it at every step, e.g. actor/entropy")
     below: float | None = Field(default=None, description="the lowest value that is still all right")
     above: float | None = Field(default=None, description="the highest value that is still all right")
     not_finite: bool = Field(default=False, description="true: stop at NaN or infinity")
@@ -74,6 +72,10 @@ class EarlyStop(Strict):
 
     @model_validator(mode="after")
     def _no_typing_error(self) -> Self:
+        if "/" not in self.metric.strip("/") or any(letter.isspace() for letter in self.metric):
+            near = next((known for known in METRICS if known.endswith(f"/{self.metric}")), METRICS[0])
+            hint = f"write group/name as verl logs it, e.g. {near}"
+            raise reject("metric", f"'{self.metric}' is not the name of a metric", hint)
         close = nearest(self.metric, METRICS) if self.metric not in METRICS else None
         if close and _differs_by_little(self.metric, close):
             hint = f"did you mean '{close}'? A metric that is not logged never stops a run"

@@ -10,8 +10,9 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cegppo_verl.errors import UserError
+from cegppo_verl.errors import UserError, nearest
 from cegppo_verl.experiment.places import Layer
+from cegppo_verl.experiment.settings import Settings
 
 UPDATES = "updates_per_step"
 _KEY = f"settings.{UPDATES}"
@@ -27,6 +28,7 @@ def settled(merged: Mapping[str, Any], layers: Sequence[Layer]) -> dict[str, Any
         UserError: not a whole number, both keys in one layer, or batches that cannot be split like this.
     """
     settings = {key: value for key, value in merged.items() if key != UPDATES}
+    _check_spelling(settings)
     asked = _last(layers, UPDATES)
     if asked is None:
         return settings
@@ -37,9 +39,17 @@ def settled(merged: Mapping[str, Any], layers: Sequence[Layer]) -> dict[str, Any
     if size is not None and size > asked:
         return settings
     settings["mini_batch_size"] = _mini_batch(settings, _whole(merged[UPDATES]))
-    if (_last(layers, "micro_batch_size") or -1) < asked:
+    micro = _last(layers, "micro_batch_size")
+    if micro is None or micro < asked:
         settings["micro_batch_size"] = _micro_batch(settings)
     return settings
+
+
+def _check_spelling(settings: Mapping[str, Any]) -> None:
+    """Unknown keys are refused later, by a check that does not know this one."""
+    for key in settings:
+        if key not in Settings.model_fields and nearest(key, [*Settings.model_fields, UPDATES]) == UPDATES:
+            raise UserError("unknown key", key=f"settings.{key}", hint=f"did you mean '{UPDATES}'?")
 
 
 def _last(layers: Sequence[Layer], key: str) -> int | None:
@@ -60,7 +70,8 @@ def _mini_batch(settings: Mapping[str, Any], updates: int) -> int:
     if updates % epochs or prompts % (updates // epochs):
         possible = ", ".join(str(epochs * k) for k in range(1, prompts + 1) if prompts % k == 0)
         passes = "once" if epochs == 1 else f"{epochs} times (ppo_epochs)"
-        message = f"{prompts} prompts, passed over {passes}, do not split into {updates} equal updates"
+        word = "update" if updates == 1 else "updates"
+        message = f"{prompts} prompts, passed over {passes}, do not split into {updates} equal {word}"
         hint = f"use one of {possible}" + ("" if epochs == 1 else ", or set ppo_epochs: 1")
         raise UserError(message, key=_KEY, hint=hint)
     return prompts // (updates // epochs)
