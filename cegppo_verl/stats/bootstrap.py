@@ -17,42 +17,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy.stats import beta
 
 from cegppo_verl.stats.estimators import mean_over_problems, nanmean, pass_at_k, problem_counts
+from cegppo_verl.stats.interval import Interval, all_alike, no_interval
 
 Unit = Literal["seed", "problem", "sample"]
 _LAYERS: tuple[Unit, ...] = ("seed", "problem", "sample")
 _CHUNK = 4_000_000  # numbers held at once
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A point estimate with its interval; low and high are NaN where no interval can be had.
-
-    Attributes:
-        point, low, high: same unit as the statistic.
-        level: nominal coverage, e.g. 0.95.
-        seeds, problems: how many the estimate rests on.
-        method: "bootstrap", "clopper-pearson" (all verdicts alike) or "none" (a single unit).
-    """
-
-    point: float
-    low: float
-    high: float
-    level: float
-    seeds: int
-    problems: int
-    method: str = "bootstrap"
-
-    @property
-    def excludes_zero(self) -> bool:
-        """True when the whole interval lies on one side of zero; False without an interval."""
-        return bool(self.low > 0 or self.high < 0)
-
-    def overlaps(self, other: Interval) -> bool:
-        """Whether two intervals share a value; False when either is missing."""
-        return bool(self.low <= other.high and other.low <= self.high)
 
 
 @dataclass(frozen=True)
@@ -199,13 +170,8 @@ def _percentiles(point: float, replicates: np.ndarray, n: np.ndarray, level: flo
 
 
 def _no_interval(point: float, n: np.ndarray, level: float) -> Interval:
-    nan = float("nan")
-    return Interval(point, nan, nan, level, n.shape[0], int((n.sum(0) > 0).sum()), "none")
+    return no_interval(point, level, n.shape[0], int((n.sum(0) > 0).sum()))
 
 
 def _all_alike(n: np.ndarray, c: np.ndarray, level: float) -> Interval:
-    """All right or all wrong: a bootstrap would claim certainty; Clopper–Pearson over problems does not."""
-    problems = int((n.sum(0) > 0).sum())
-    edge = float(beta.ppf((1 - level) / 2, problems, 1))
-    low, high, point = (edge, 1.0, 1.0) if c.sum() else (0.0, 1 - edge, 0.0)
-    return Interval(point, low, high, level, n.shape[0], problems, "clopper-pearson")
+    return all_alike(bool(c.sum()), level, n.shape[0], int((n.sum(0) > 0).sum()))

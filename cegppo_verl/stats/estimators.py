@@ -1,4 +1,4 @@
-"""Point estimators of accuracy: avg@k and unbiased pass@k.
+"""Point estimators of accuracy: avg@k, unbiased pass@k, maj@k.
 
 Shapes: S training seeds, P problems, K samples per problem. ``correct`` holds 0, 1 or NaN (no sample there).
 """
@@ -30,7 +30,7 @@ def problem_counts(correct: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def avg_at_k(correct: np.ndarray) -> float:
     """Mean over problems of the mean over samples, then over seeds; NaN when there are no samples."""
-    return float(mean_over_problems(_means(*problem_counts(correct))))
+    return float(mean_over_problems(cell_means(*problem_counts(correct))))
 
 
 def pass_at_k(n: np.ndarray, c: np.ndarray, k: int) -> np.ndarray:
@@ -54,12 +54,48 @@ def pass_at_k(n: np.ndarray, c: np.ndarray, k: int) -> np.ndarray:
     return np.where(enough, np.where(can_fail, -np.expm1(log_all_wrong) + 0.0, 1.0), np.nan)
 
 
+def maj_at_k(
+    answers: np.ndarray, correct: np.ndarray, k: int, rng: np.random.Generator, *, draws: int = 400
+) -> np.ndarray:
+    """maj@k per seed and problem: is the most frequent answer of k samples right (arXiv 2203.11171).
+
+    Averaged over ``draws`` random sets of k of the n samples without replacement; k = n needs no drawing. An
+    answer that ties for the most votes gets its share. No answer takes a place among the k but has no vote.
+
+    Args:
+        answers: (S, P, K) or (P, K), integer codes, the same for the same answer; below 0: no answer found.
+        correct: same shape, 0/1, NaN: no sample there. A code is right if any sample with it is.
+
+    Returns:
+        (S, P), NaN where there are fewer than k samples.
+    """
+    verdicts = as_verdicts(correct)
+    answers = np.asarray(answers).reshape(verdicts.shape)
+    found = np.full(verdicts.shape[:2], np.nan)
+    for cell in np.ndindex(*found.shape):
+        there = ~np.isnan(verdicts[cell])
+        if there.sum() >= k:
+            found[cell] = _majority(answers[cell][there], verdicts[cell][there], k, rng, draws)
+    return found
+
+
+def _majority(
+    answers: np.ndarray, correct: np.ndarray, k: int, rng: np.random.Generator, draws: int
+) -> float:
+    codes, place, counts = np.unique(np.maximum(answers, -1), return_inverse=True, return_counts=True)
+    right = np.bincount(place, weights=correct) > 0
+    votes = rng.multivariate_hypergeometric(counts, k, size=1 if k == len(answers) else draws)
+    votes[:, codes < 0] = 0
+    top = (votes == votes.max(1, keepdims=True)) & (votes > 0)
+    return float(((top & right).sum(1) / np.maximum(top.sum(1), 1)).mean())
+
+
 def _log_choose(n: np.ndarray, k: int) -> np.ndarray:
     return gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1)
 
 
-def _means(n: np.ndarray, c: np.ndarray) -> np.ndarray:
-    """c / n, NaN where n = 0."""
+def cell_means(n: np.ndarray, c: np.ndarray) -> np.ndarray:
+    """Share of correct samples c / n of each cell, any shape; NaN where n = 0."""
     return np.divide(c, n, out=np.full(np.broadcast(n, c).shape, np.nan), where=n > 0)
 
 
