@@ -5,7 +5,7 @@
 
 The CRD file is ``helm-chart/kuberay-operator/crds/ray.io_rayjobs.yaml`` of github.com/ray-project/kuberay,
 25,000 lines, most of them Kubernetes' own pod. Kept is what a manifest with every option has, with all types,
-patterns, enumerations and required keys; any other key is refused. Run it again after a change of the manifests.
+patterns, enumerations and required keys; any other key is refused. Run it again when the manifests change.
 """
 
 from __future__ import annotations

@@ -340,6 +340,8 @@ def node_side(tmp_path: Path, run: str, seconds: float) -> subprocess.Popen[str]
     """A process that looks like the node side of ``run`` and takes ``seconds`` to end in order."""
     package = tmp_path / "cegppo_verl" / "launch"
     package.mkdir(parents=True, exist_ok=True)
+    for folder in (package, package.parent):
+        (folder / "__init__.py").touch()
     (package / "node.py").write_text(
         NODE_SIDE.format(seconds=seconds) + "print('up', flush=True); time.sleep(60)"
     )
