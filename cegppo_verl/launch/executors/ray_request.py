@@ -21,10 +21,11 @@ RUN, NEED = "cegppo_run", "cegppo_need"  # metadata: whose job it is, and what i
 
 def request(task: Task, profile: RayProfile) -> dict[str, Any]:
     """The body of ``POST /api/jobs/``; nothing of the working directory is uploaded."""
+    environment = _environment(task, profile)
     return {
         "submission_id": task.name,
         "entrypoint": entrypoint(task, profile),
-        "runtime_env": {"env_vars": _environment(task, profile)},
+        "runtime_env": {"env_vars": {k: v for k, v in environment.items() if "$" not in v}},
         "metadata": _metadata(task, profile),
         "entrypoint_num_cpus": _DRIVER_CPUS,
     }
@@ -32,9 +33,12 @@ def request(task: Task, profile: RayProfile) -> dict[str, Any]:
 
 def entrypoint(task: Task, profile: RayProfile) -> str:
     """The shell command. ``exec``: Ray's signals and the exit code are those of the node side itself."""
-    command = f"exec {shlex.join([profile.python, *task.command])}"
+    # Ray expands $NAME in a job's variables and cannot be told not to; the driver gets such a value this way.
+    exports = {k: v for k, v in _environment(task, profile).items() if "$" in v}
     if profile.ray_address != "auto":  # Ray overwrites the variable that the job's environment has
-        command = f"export RAY_ADDRESS={shlex.quote(profile.ray_address)}\n{command}"
+        exports["RAY_ADDRESS"] = profile.ray_address
+    lines = [f"export {name}={shlex.quote(value)}" for name, value in exports.items()]
+    command = "\n".join([*lines, f"exec {shlex.join([profile.python, *task.command])}"])
     if not profile.setup:
         return command
     # Ray's shell is sh; `module`, `source` and `conda` want a login bash. A line that fails ends the job.

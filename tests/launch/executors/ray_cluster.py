@@ -1,0 +1,134 @@
+"""A Ray cluster of several nodes on this machine: its own ports, token and folder, ended by process id."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import filelock
+import psutil
+
+from cegppo_verl.launch import processes
+from cegppo_verl.launch.executors.base import SubmitError
+from cegppo_verl.launch.executors.ray_http import Dashboard
+
+MARK = "CEGPPO_TEST_RAY"
+RAY = [sys.executable, "-c", "from ray.scripts.scripts import main; main()"]
+START = ["start", "--block", "--disable-usage-stats", "--min-worker-port=0", "--max-worker-port=0"]
+START += ["--object-store-memory=80000000", "--include-log-monitor=false"]
+
+
+def wait_for(what: Callable[[], Any], seconds: float = 120.0) -> Any:
+    """What ``what`` returns once it is true."""
+    until = time.monotonic() + seconds
+    while not (found := what()):
+        assert time.monotonic() < until, f"in vain for {seconds:g} s: {found}"
+        time.sleep(0.25)
+    return found
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class RayCluster:
+    """A head without CPUs, and nodes with logical GPUs. One at a time on a machine: it takes gigabytes."""
+
+    def __init__(self) -> None:
+        self.lock = filelock.FileLock(Path(tempfile.gettempdir()) / "cegppo-test-ray.lock")
+        self.lock.acquire()
+        self.folder = Path(tempfile.mkdtemp(prefix="cegray-", dir="/tmp"))  # Ray's sockets want a short path
+        self.port, self.dashboard_port, self.client_port = free_port(), free_port(), free_port()
+        self.token, self.mark = uuid.uuid4().hex * 2, uuid.uuid4().hex
+        self.head: subprocess.Popen[bytes] | None = None
+        self.nodes: dict[int, subprocess.Popen[bytes]] = {}  # by their number of GPUs
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.dashboard_port}"
+
+    def dashboard(self) -> Dashboard:
+        return Dashboard(self.address)
+
+    def start_head(self) -> None:
+        ports = [f"--port={self.port}", f"--dashboard-port={self.dashboard_port}"]
+        ports += [f"--ray-client-server-port={self.client_port}", f"--temp-dir={self.folder}"]
+        self.head = self._start("--head", "--num-cpus=0", "--num-gpus=0", *ports)
+        wait_for(lambda: len(self.alive()) == 1)
+
+    def start_node(self, gpus: int) -> None:
+        before = len(self.alive())
+        address = f"--address=127.0.0.1:{self.port}"
+        self.nodes[gpus] = self._start(address, "--num-cpus=2", f"--num-gpus={gpus}")
+        wait_for(lambda: len(self.alive()) > before)
+
+    def alive(self) -> list[dict[str, Any]]:
+        """The living nodes, as the State API has them; none while nothing answers."""
+        if self.head is not None and self.head.poll() is not None:
+            raise RuntimeError((self.folder / "start.log").read_text()[-2000:])
+        try:
+            rows = self.dashboard().ask("GET", "/api/v0/nodes?detail=1", timeout=5).json()
+        except SubmitError as error:
+            if not error.passing:
+                raise
+            return []
+        return [row for row in rows["data"]["result"]["result"] if row["state"] == "ALIVE"]
+
+    def kill_raylet(self, gpus: int) -> None:
+        """As if the node had lost its power: the rest of it goes with its raylet."""
+        for process in psutil.Process(self.nodes[gpus].pid).children():
+            if process.name() == "raylet":
+                process.kill()
+
+    def stop(self) -> None:
+        """End all nodes, then the head, then whatever they left."""
+        for process in [*self.nodes.values(), *([self.head] if self.head else [])]:
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(15)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        self.head, self.nodes = None, {}
+        processes.end(processes.marked(self.mark, MARK), grace=1.0)
+
+    def close(self) -> None:
+        self.stop()
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.lock.release()
+
+    def _start(self, *options: str) -> subprocess.Popen[bytes]:
+        agent = f"--dashboard-agent-listen-port={free_port()}"
+        with (self.folder / "start.log").open("ab") as log:
+            return subprocess.Popen(
+                [*RAY, *START, agent, *options],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                env={**os.environ, **self._environment()},
+            )
+
+    def _environment(self) -> dict[str, str]:
+        settings = {"health_check_initial_delay_ms": "1000", "health_check_period_ms": "1000"}
+        settings |= {"health_check_timeout_ms": "2000", "health_check_failure_threshold": "3"}
+        settings |= {"enable_worker_prestart": "0", "prestart_worker_first_driver": "0"}
+        return {
+            MARK: self.mark,
+            "RAY_AUTH_MODE": "token",  # `ray start --head` turns it on by itself, `--address` does not
+            "RAY_AUTH_TOKEN": self.token,
+            **{f"RAY_{name}": value for name, value in settings.items()},
+        }
