@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -142,7 +143,7 @@ class Follower:
         if time.monotonic() - self._last_beat >= HEARTBEAT_SECONDS:
             self._last_beat = time.monotonic()
             with contextlib.suppress(OSError):  # a full disk must not end a run that may still be saved
-                self.attempt.alive_file.touch()
+                self.attempt.alive_file.write_text(f"{socket.gethostname()}\n")
 
     def _is_complete(self) -> bool:
         # The cheap question first: the other one reads all files of the run, four times a second.

@@ -79,11 +79,10 @@ def is_executed(run: RunDir) -> bool:
     attempts = run.attempts()
     if not attempts or "outcome" in attempts[-1].record():
         return False
-    record = attempts[-1].record()
-    if record.get("host") == socket.gethostname():  # here the lock tells all
-        return False
+    alive = attempts[-1].alive_file
     try:
-        return 0 <= time.time() - attempts[-1].alive_file.stat().st_mtime < ALIVE_SECONDS
+        here = alive.read_text().strip() == socket.gethostname()  # here the lock tells all
+        return not here and abs(time.time() - alive.stat().st_mtime) < ALIVE_SECONDS
     except OSError:
         return False
 

@@ -8,6 +8,8 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import functools
 import json
 import os
 import signal
@@ -41,6 +43,7 @@ class Spec:
     resume: int
     pace: float = 0.0
     misdeeds: Misdeeds = field(default_factory=dict)
+    claims: str | None = None
 
 
 class Trainer:
@@ -59,6 +62,7 @@ class Trainer:
 
     def run(self) -> None:
         """The whole attempt."""
+        self.claim()
         self.prepare()
         self.metrics.write_bytes(b"")  # verl's file logger empties its file
         if self.spec.at_start:
@@ -67,6 +71,18 @@ class Trainer:
         for step in range(self.spec.resume + 1, self.spec.total + 1):
             self.step(step)
         self.finish()
+
+    def claim(self) -> None:
+        """Write down when two drivers train one cell at once: each holds a lock as long as it lives."""
+        if self.spec.claims is None:
+            return
+        folder = Path(self.spec.claims)
+        name = Path(self.spec.checkpoints).parent.name
+        self.held = os.open(folder / f"{name}.lock", os.O_RDWR | os.O_CREAT)
+        try:
+            fcntl.flock(self.held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            (folder / "DOUBLE").write_text(f"{name}, attempt {self.attempt}\n")
 
     def prepare(self) -> None:
         """Misdeeds of the start."""
@@ -177,6 +193,8 @@ class Behaviour:
     misdeeds: dict[str, Misdeeds] = field(default_factory=dict)
     shutdown: float = 0.3
     notebook: str | None = None
+    claims: str | None = None
+    clock_jump: float = 0.0
 
     @property
     def resumed(self) -> list[int]:
@@ -201,6 +219,7 @@ class Behaviour:
             resume=resume_from,
             pace=self.pace,
             misdeeds=self.misdeeds.get(cell.arm, {}),
+            claims=self.claims,
         )
         return ["-S", __file__, "train", json.dumps(asdict(spec))]
 
@@ -233,6 +252,8 @@ class Behaviour:
         preflight.require_shared_memory = lambda: None  # type: ignore[misc, assignment]
         provenance.collect = lambda: {"git": None}
         follow.POLL_SECONDS, follow.SHUTDOWN_SECONDS = 0.02, self.shutdown
+        if self.clock_jump:
+            jump_clock(self.clock_jump)
 
 
 GRID = {
@@ -272,6 +293,29 @@ def make_cells(folder: Path, name: str = "fake", arms: Sequence[str] = ("grpo",)
     return expand(load_grid(file))
 
 
+def use_cluster(folder: Path) -> None:
+    """Jobs go to a stand-in for a cluster, and outlive the runner."""
+    from launch.fake_cluster import FakeCluster
+
+    from cegppo_verl.launch import run_command, runner
+
+    run_command.executor_of = lambda call: FakeCluster(folder, gpus=(1, 1))  # type: ignore[assignment]
+    runner.ASK_SECONDS = 0.1
+
+
+def jump_clock(seconds: float) -> None:
+    """The wall clock of this process is set once, half a second from now."""
+    real, at = time.time, time.time() + 0.5
+    time.time = lambda: real() + (seconds if real() > at else 0.0)
+
+
+def use_limits(seconds: float) -> None:
+    """Silence of so many seconds is a stall."""
+    from cegppo_verl.launch import follow
+
+    follow.Limits = functools.partial(follow.Limits, factor=1.0, least=seconds)  # type: ignore[assignment, misc]
+
+
 def main() -> None:
     """The driver, or a runner around it through the real command line."""
     role, text = sys.argv[1], sys.argv[2]
@@ -287,7 +331,13 @@ def main() -> None:
         sys.exit(node.main(sys.argv[3:]))
     from cegppo_verl import cli
 
-    Behaviour(pace=spec.get("pace", 0.0), misdeeds=spec.get("misdeeds", {})).install(setattr)
+    Behaviour(**{k: spec[k] for k in ("pace", "misdeeds", "claims", "clock_jump") if k in spec}).install(
+        setattr
+    )
+    if "cluster" in spec:
+        use_cluster(Path(spec["cluster"]))
+    if "stall" in spec:
+        use_limits(spec["stall"])
     sys.argv = ["cegppo", "run", "--no-warm", *spec["arguments"]]
     cli.main()
 

@@ -1,0 +1,535 @@
+"""Faults at random moments of a grid; then the same command must finish it, and every promise must hold.
+
+``python tests/faults/campaign.py --faults 200 --seed 1`` prints a line per fault and a table; the seed makes
+it repeatable up to the machine's timing. The trainer is the stand-in of tests/launch/fake_trainer.py, which
+writes verl's files; runner, node side, records and status are the real ones, each in processes of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from launch import fake_trainer
+
+import cegppo_verl
+from cegppo_verl.experiment.expand import expand
+from cegppo_verl.experiment.grid import load_grid
+from cegppo_verl.launch import jobs, processes
+from cegppo_verl.launch.attempt import cell_json
+from cegppo_verl.launch.cells import run_dir
+from cegppo_verl.launch.executors.local import SUBMISSION
+from cegppo_verl.records import submission
+from cegppo_verl.records.metrics import load_metrics
+from cegppo_verl.records.rundir import RunDir
+from cegppo_verl.records.status import DONE, status_of
+
+STEPS = 6
+PACE = 0.12
+STALL = 2.0
+PATIENCE = 90.0
+MOST_RUNS = 6
+
+
+class BrokenError(AssertionError):
+    """A promise that did not hold."""
+
+
+class Episode:
+    """One grid of two cells, one fault, and what must hold afterwards.
+
+    Args:
+        cluster: jobs outlive the runner; else it is the local executor.
+    """
+
+    def __init__(self, folder: Path, rng: random.Random, cluster: bool) -> None:
+        self.folder, self.rng, self.cluster = folder, rng, cluster
+        self.results, self.claims = folder / "results", folder / "claims"
+        self.claims.mkdir()
+        self.grid = folder / "grid.yaml"
+        settings = {**fake_trainer.GRID["settings"], "total_steps": STEPS}
+        self.grid.write_text(fake_trainer.grid_text(arms=("grpo", "dapo"), settings=settings))
+        self.cells = expand(load_grid(self.grid))
+        self.misdeeds: dict[str, dict[str, str]] = {}
+        self.clock_jump = 0.0
+        self.seen: dict[tuple[Path, int], bytes] = {}
+        self.runners: list[subprocess.Popen[str]] = []
+        self.bystander = subprocess.Popen(
+            [sys.executable, "-c", "import time; time.sleep(600)", "cegppo", "verl"]
+        )
+
+    # --- the grid's runner
+
+    def start(self) -> subprocess.Popen[str]:
+        """``cegppo run`` in a process of its own."""
+        spec = {
+            "arguments": [
+                str(self.grid),
+                "--results",
+                str(self.results),
+                "--retries",
+                "3",
+                "--startup-limit",
+                "10",
+            ],
+            "pace": PACE,
+            "misdeeds": self.misdeeds,
+            "claims": str(self.claims),
+            "clock_jump": self.clock_jump,
+            "stall": STALL,
+            **({"cluster": str(self.folder / "cluster")} if self.cluster else {}),
+        }
+        package = str(Path(cegppo_verl.__file__).parents[1])
+        log = (self.folder / "runner.log").open("a")
+        process = subprocess.Popen(
+            [sys.executable, fake_trainer.__file__, "run", json.dumps(spec)],
+            stdout=log,
+            stderr=log,
+            text=True,
+            env={**os.environ, "PYTHONPATH": package, "COLUMNS": "200"},
+        )
+        log.close()
+        self.runners.append(process)
+        return process
+
+    def finish(self) -> int:
+        """Run the same command until it succeeds; how often that took."""
+        for count in range(1, MOST_RUNS + 1):
+            process = self.start()
+            self.watch(lambda p=process: p.poll() is not None)  # type: ignore[misc]
+            if process.returncode == 0:
+                return count
+        raise BrokenError(f"not finished after {MOST_RUNS} runs: {self.log()[-600:]}")
+
+    def log(self) -> str:
+        """What the runners said."""
+        return (self.folder / "runner.log").read_text()
+
+    # --- looking on
+
+    def dirs(self) -> list[RunDir]:
+        """Of the cells that have one."""
+        return [run for c in self.cells if (run := run_dir(c, self.results)).path.is_dir()]
+
+    def watch(self, until: Callable[[], bool], patience: float = PATIENCE) -> None:
+        """Look on until the condition holds, and check at each look what must hold at every moment."""
+        deadline = time.monotonic() + patience
+        while not until():
+            self.look()
+            if time.monotonic() > deadline:
+                raise BrokenError(f"nothing happened within {patience:.0f} s: {self.log()[-600:]}")
+            time.sleep(0.05)
+        self.look()
+
+    def look(self) -> None:
+        """Nothing recorded may vanish, nothing may be called done that is not, no cell may run twice."""
+        for run in self.dirs():
+            for attempt in run.attempts():
+                self.keep(attempt.metrics_file)
+        for cell in self.cells:
+            run = run_dir(cell, self.results)
+            if status_of(run, cell_json(cell)).state == DONE and not self.is_whole(run):
+                raise BrokenError(f"{cell.slug} is called done and is not")
+        if (self.claims / "DOUBLE").exists():
+            raise BrokenError(f"two drivers at once: {(self.claims / 'DOUBLE').read_text()}")
+        if self.bystander.poll() is not None:
+            raise BrokenError("a foreign process was ended")
+
+    def keep(self, file: Path) -> None:
+        """Each complete line of a metric log stays as it was."""
+        if not file.exists():
+            return
+        lines = file.read_bytes().split(b"\n")[:-1]
+        for number, line in enumerate(lines):
+            try:
+                json.loads(line)
+            except ValueError:
+                continue  # garbled by the fault: never a record
+            if self.seen.setdefault((file, number), line) != line:
+                raise BrokenError(f"a recorded line of {file} changed")
+        known = max((n for f, n in self.seen if f == file), default=-1)
+        if known >= len(lines):
+            raise BrokenError(f"a recorded line of {file} is gone")
+
+    def is_whole(self, run: RunDir) -> bool:
+        """Every step logged by some attempt, the last evaluation complete; not with the code under test."""
+        steps = set()
+        for file in run.path.glob("attempts/*/metrics.jsonl"):
+            for line in file.read_bytes().split(b"\n"):
+                try:
+                    entry = json.loads(line)
+                    steps |= {entry["step"]} if "training/global_step" in entry["data"] else set()
+                except (ValueError, TypeError, KeyError):
+                    continue
+        dump = run.validation / f"{STEPS}.jsonl"
+        return steps >= set(range(1, STEPS + 1)) and dump.exists() and dump.read_bytes().count(b"\n") == 8
+
+    # --- when it is over
+
+    def verify(self) -> None:
+        """The records are complete, stitched without gap or double, and every failure has a cause."""
+        for cell in self.cells:
+            run = run_dir(cell, self.results)
+            steps, values = load_metrics(run.path).series("actor/entropy")
+            if steps.tolist() != list(range(1, STEPS + 1)) or values.tolist() != [1.0 + s for s in steps]:
+                raise BrokenError(f"{cell.slug}: stitched steps {steps.tolist()}")
+            self.verify_attempts(run)
+        left = [p for run in self.dirs() for a in run.attempts() for p in processes.marked(jobs.mark(a))]
+        if left:
+            raise BrokenError(f"processes left: {left}")
+
+    def verify_attempts(self, run: RunDir) -> None:
+        """Each ended attempt says how, and each but the last why."""
+        attempts = run.attempts()
+        if attempts[-1].record().get("outcome") != "completed":
+            raise BrokenError(f"the last attempt says {attempts[-1].record()}")
+        for attempt in attempts[:-1]:
+            record = attempt.record()
+            if record.get("outcome") == "failed" and not (record.get("cause") and record.get("cause_kind")):
+                raise BrokenError(f"a failure without a cause: {record}")
+
+    def close(self) -> None:
+        """End everything that is left of the episode."""
+        self.bystander.kill()
+        self.bystander.wait()
+        for process in self.runners:
+            if process.poll() is None:
+                process.kill()
+            process.wait()
+        for run in self.dirs():
+            job = submission.read(run)
+            left = processes.marked(job.name, SUBMISSION) if job else []
+            left += [p for a in run.attempts() for p in processes.marked(jobs.mark(a))]
+            processes.end(processes.with_descendants(left), grace=0.1)
+
+    # --- for the faults
+
+    def any_progress(self) -> None:
+        """Wait for a random moment: some time after the start, or some step."""
+        process = self.start()
+        wanted = self.rng.randint(0, STEPS)
+        moment = time.monotonic() + self.rng.uniform(0.0, 0.3)
+
+        def reached() -> bool:
+            logged = sum(1 for f, _ in self.seen if f.name == "metrics.jsonl")
+            return process.poll() is not None or (logged >= wanted and time.monotonic() >= moment)
+
+        self.watch(reached)
+
+    def nodes(self) -> list[psutil.Process]:
+        """Node sides at work."""
+        names = [job.name for run in self.dirs() if (job := submission.read(run)) is not None]
+        found = [p for name in names for p in processes.marked(name, SUBMISSION)]
+        return [p for p in found if _words(p)[2:3] == ["node"]]
+
+    def drivers(self) -> list[psutil.Process]:
+        """Drivers at work."""
+        marked = [p for run in self.dirs() for a in run.attempts() for p in processes.marked(jobs.mark(a))]
+        return [p for p in marked if "train" in _words(p)]
+
+    def strike(self, victims: list[psutil.Process], number: signal.Signals) -> str:
+        """A signal to one of them."""
+        if not victims:
+            return "nobody was there"
+        victim = self.rng.choice(victims)
+        try:
+            victim.send_signal(number)
+        except psutil.Error:
+            return "it had just ended"
+        return ""
+
+
+def _words(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []
+
+
+# --- the faults: each acts once, at a random moment; what it returns is a remark
+
+
+def kill_driver(e: Episode) -> str:
+    """SIGKILL to verl's driver."""
+    e.any_progress()
+    return e.strike(e.drivers(), signal.SIGKILL)
+
+
+def kill_node(e: Episode) -> str:
+    """SIGKILL to the node side: as when a node is lost, its driver left behind."""
+    e.any_progress()
+    return e.strike(e.nodes(), signal.SIGKILL)
+
+
+def preempt(e: Episode) -> str:
+    """SIGTERM to the node side, as a scheduler does."""
+    e.any_progress()
+    return e.strike(e.nodes(), signal.SIGTERM)
+
+
+def kill_runner(e: Episode) -> str:
+    """SIGKILL to ``cegppo run``."""
+    e.any_progress()
+    e.runners[-1].kill()
+    e.runners[-1].wait()
+    return ""
+
+
+def interrupt_runner(e: Episode) -> str:
+    """Ctrl-C, several times."""
+    e.any_progress()
+    for _ in range(3):
+        e.runners[-1].send_signal(signal.SIGINT)
+        time.sleep(e.rng.uniform(0, 0.1))
+    return ""
+
+
+def kill_everything(e: Episode) -> str:
+    """The machine goes down: runner, node sides, drivers."""
+    e.any_progress()
+    e.runners[-1].kill()
+    for process in [*e.nodes(), *e.drivers()]:
+        e.strike([process], signal.SIGKILL)
+    e.runners[-1].wait()
+    return ""
+
+
+def two_runners(e: Episode) -> str:
+    """The same command twice at once."""
+    e.any_progress()
+    second = e.start()
+    e.watch(lambda: second.poll() is not None)
+    return ""
+
+
+def garble(e: Episode) -> str:
+    """Everything killed, and the last lines of the metric logs cut or filled with rubbish."""
+    kill_everything(e)
+    for run in e.dirs():
+        for attempt in run.attempts()[-1:]:
+            if attempt.metrics_file.exists():
+                with attempt.metrics_file.open("ab") as file:
+                    file.write(
+                        e.rng.choice([b'{"step": 5, "da', b"\x00" * 512, b"\xff\xfe{]\n", b'{"step": "x"}\n'])
+                    )
+    return ""
+
+
+def torn_records(e: Episode) -> str:
+    """Everything killed, and the attempt's record empty, as after a power cut."""
+    kill_everything(e)
+    for run in e.dirs():
+        for attempt in run.attempts()[-1:]:
+            attempt.record_file.write_bytes(e.rng.choice([b"", b"{", b"\x00" * 64]))
+    return ""
+
+
+def partial_checkpoint(e: Episode) -> str:
+    """Everything killed while a checkpoint was being written."""
+    kill_everything(e)
+    for run in e.dirs():
+        folders = sorted(run.checkpoints.glob("global_step_*"))
+        if folders:
+            (folders[-1] / "data.pt").unlink(missing_ok=True)
+    return ""
+
+
+def empty_tracker(e: Episode) -> str:
+    """Everything killed between emptying and writing verl's tracker file."""
+    kill_everything(e)
+    for run in e.dirs():
+        file = run.checkpoints / "latest_checkpointed_iteration.txt"
+        if file.exists():
+            file.write_text("")
+    return ""
+
+
+def hang(e: Episode) -> str:
+    """The driver says nothing more."""
+    e.misdeeds = {e.rng.choice(["grpo", "dapo"]): {"1": f"hang@{e.rng.randint(1, STEPS)}"}}
+    return ""
+
+
+def lose_actor(e: Episode) -> str:
+    """A worker, a raylet or the vLLM server dies: the driver's log says so."""
+    e.misdeeds = {e.rng.choice(["grpo", "dapo"]): {"1": f"lose-actor@{e.rng.randint(1, STEPS)}"}}
+    return ""
+
+
+def lose_memory(e: Episode) -> str:
+    """Out of memory."""
+    e.misdeeds = {e.rng.choice(["grpo", "dapo"]): {"1": f"lose-memory@{e.rng.randint(1, STEPS)}"}}
+    return ""
+
+
+def half_a_line(e: Episode) -> str:
+    """The driver dies in the middle of a line."""
+    e.misdeeds = {e.rng.choice(["grpo", "dapo"]): {"1": f"truncate@{e.rng.randint(1, STEPS)}"}}
+    return ""
+
+
+def exit_zero(e: Episode) -> str:
+    """The driver leaves early and says all is well."""
+    e.misdeeds = {e.rng.choice(["grpo", "dapo"]): {"1": f"leave@{e.rng.randint(1, STEPS)}"}}
+    return ""
+
+
+def half_an_evaluation(e: Episode) -> str:
+    """The final evaluation is cut short and the driver says all is well."""
+    e.misdeeds = {e.rng.choice(["grpo", "dapo"]): {"1": f"half-evaluated@{STEPS}"}}
+    return ""
+
+
+def clock(e: Episode) -> str:
+    """The clock jumps by hours, forwards or back; and everything is killed."""
+    e.clock_jump = e.rng.choice([-1, 1]) * e.rng.uniform(3600, 86400)
+    kill_everything(e)
+    moment = time.time() + e.clock_jump
+    for run in e.dirs():
+        for file in run.path.rglob("*"):
+            os.utime(file, (moment, moment))
+    return f"{e.clock_jump / 3600:+.0f} h"
+
+
+def full_disk(e: Episode) -> str:
+    """No more room where the records are (a small tmpfs), then room again."""
+    return _on_small_disk(e, lambda: _fill(e.results))
+
+
+def read_only(e: Episode) -> str:
+    """The records' file system turns read-only, then writable again."""
+    return _on_small_disk(e, lambda: _mount("-o", "remount,ro", str(e.results)))
+
+
+def _on_small_disk(e: Episode, spoil: Callable[[], object]) -> str:
+    e.results.mkdir()
+    if _mount("-t", "tmpfs", "-o", "size=2m", "tmpfs", str(e.results)):
+        return "not run: no right to mount"
+    e.any_progress()
+    spoil()
+    e.watch(_after(e.rng.uniform(0.2, 1.5)))
+    _mount("-o", "remount,rw,size=64m", str(e.results))
+    return ""
+
+
+def _fill(folder: Path) -> None:
+    try:
+        (folder / "ballast").write_bytes(b"x" * 2**22)
+    except OSError:
+        return
+
+
+def _mount(*words: str) -> int:
+    return subprocess.run(["mount", *words], capture_output=True, check=False).returncode
+
+
+def _after(seconds: float) -> Callable[[], bool]:
+    until = time.monotonic() + seconds
+    return lambda: time.monotonic() > until
+
+
+FAULTS: tuple[Callable[[Episode], str], ...] = (
+    *(kill_driver, kill_node, preempt, kill_runner, interrupt_runner, kill_everything, two_runners),
+    *(garble, torn_records, partial_checkpoint, empty_tracker, hang, lose_actor, lose_memory, half_a_line),
+    *(exit_zero, half_an_evaluation, clock, full_disk, read_only),
+)
+
+
+@dataclass
+class Outcome:
+    """What came of one fault."""
+
+    fault: str
+    seed: int
+    cluster: bool
+    seconds: float
+    runs: int = 0
+    remark: str = ""
+    broken: str | None = None
+    causes: list[str] = field(default_factory=list)
+
+
+def strike(fault: Callable[[Episode], str], seed: int, cluster: bool) -> Outcome:
+    """One episode from beginning to end."""
+    folder = Path(tempfile.mkdtemp(prefix="cegppo-fault-"))
+    episode = Episode(folder, random.Random(seed), cluster)
+    made = Outcome(fault.__name__, seed, cluster, 0.0)
+    started = time.monotonic()
+    try:
+        made.remark = fault(episode)
+        episode.watch(lambda: all(p.poll() is not None for p in episode.runners))
+        made.runs = episode.finish() + len(episode.runners) - 1
+        episode.verify()
+        made.causes = [str(a.record().get("cause")) for r in episode.dirs() for a in r.attempts()[:-1]]
+    except BrokenError as error:
+        made.broken = str(error)
+    finally:
+        made.seconds = round(time.monotonic() - started, 1)
+        episode.close()
+        _mount_away(episode.results)
+        shutil.rmtree(folder, ignore_errors=True)
+    return made
+
+
+def _mount_away(folder: Path) -> None:
+    if folder.is_mount():
+        subprocess.run(["umount", "-l", str(folder)], capture_output=True, check=False)
+
+
+def plan(count: int, seed: int) -> Iterator[tuple[Callable[[Episode], str], int, bool]]:
+    """Every fault in turn, with both kinds of executor."""
+    for index in range(count):
+        yield FAULTS[index % len(FAULTS)], seed * 100_000 + index, bool(index // len(FAULTS) % 2)
+
+
+def table(outcomes: list[Outcome]) -> str:
+    """Markdown: one row per fault."""
+    lines = ["| fault | what it is | injected | promises broken |", "| --- | --- | --- | --- |"]
+    for fault in FAULTS:
+        mine = [o for o in outcomes if o.fault == fault.__name__ and not o.remark.startswith("not run")]
+        words = (fault.__doc__ or "").strip().rstrip(".")
+        lines.append(
+            f"| {fault.__name__} | {words} | {len(mine)} | {sum(o.broken is not None for o in mine)} |"
+        )
+    return "\n".join(lines)
+
+
+def main() -> int:
+    """The campaign; exit code 1 when a promise broke."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--faults", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--only", help="this fault only")
+    parser.add_argument("--out", type=Path, help="write the outcomes there as JSON lines")
+    arguments = parser.parse_args()
+    outcomes = []
+    for fault, seed, cluster in plan(arguments.faults, arguments.seed):
+        if arguments.only not in (None, fault.__name__):
+            continue
+        outcomes.append(strike(fault, seed, cluster))
+        print(json.dumps(outcomes[-1].__dict__), flush=True)
+    if arguments.out:
+        arguments.out.write_text("".join(json.dumps(o.__dict__) + "\n" for o in outcomes))
+    print(table(outcomes))
+    print(Counter("broken" if o.broken else "held" for o in outcomes))
+    return int(any(o.broken for o in outcomes))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
