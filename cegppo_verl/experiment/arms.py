@@ -27,7 +27,7 @@ from pydantic import Field
 
 from cegppo_verl.experiment import algorithms
 from cegppo_verl.experiment.generator_checks import check_forms
-from cegppo_verl.experiment.generators import GENERATORS, Generator, Paths, written_out
+from cegppo_verl.experiment.generators import GENERATORS, Generator, Paths, size, written_out
 from cegppo_verl.experiment.places import Expanded, Place, problem
 from cegppo_verl.experiment.validation import Name, Strict, validate
 from cegppo_verl.experiment.yaml_file import Document, KeyPath
@@ -57,16 +57,13 @@ def expanded(document: Document) -> Expanded:
     arms: list[Any] = []
     places: list[Place] = []
     for index, entry in enumerate(entries):
-        for arm, varied in _written_out(entry, index, document):
-            if len(arms) == MAX_ARMS:
-                hint = "use fewer values, or a star design, which adds them up instead of multiplying"
-                raise problem(f"more than {MAX_ARMS:,} arms", document, ("arms", index), hint)
+        for arm, varied in _written_out(entry, index, len(arms), document):
             arms.append(arm)
             places.append(Place(index, varied))
     return Expanded(document.file, {**document.data, "arms": arms}, document.lines, places)
 
 
-def _written_out(entry: Any, index: int, document: Document) -> Iterator[tuple[Any, Paths]]:
+def _written_out(entry: Any, index: int, before: int, document: Document) -> Iterator[tuple[Any, Paths]]:
     path: KeyPath = ("arms", index)
     if not isinstance(entry, dict) or not _means_several(entry):
         _refuse_pattern(entry, document, path)
@@ -74,6 +71,9 @@ def _written_out(entry: Any, index: int, document: Document) -> Iterator[tuple[A
         return
     generator = validate(Generator, entry, document, path)
     check_forms(generator, document, path)
+    if before + size(generator) > MAX_ARMS:
+        hint = "use fewer values, or a star design, which adds them up instead of multiplying"
+        raise problem(f"{before + size(generator):,} arms are more than {MAX_ARMS:,}", document, path, hint)
     yield from written_out(generator, document, path)
 
 

@@ -62,6 +62,14 @@ def written_out(
         yield _arm(generator, values, document, path), {_below(key): at for key, at in varied.items()}
 
 
+def size(generator: Generator) -> int:
+    """How many arms a generator writes out, at most; cheap however many."""
+    if generator.star:
+        return 1 + sum(len(values) for values in generator.star.factors.values())
+    rows = max((len(values) for values in (generator.zip or {}).values()), default=1)
+    return rows * math.prod(len(values) for values in (generator.product or {}).values())
+
+
 def _points(generator: Generator) -> Iterator[tuple[Values, Paths]]:
     if generator.star:
         yield from _star_points(generator.star)
