@@ -6,7 +6,6 @@ import datetime
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from cegppo_verl.records import metric_digest
@@ -173,7 +172,7 @@ def stamp(path: str) -> Stamp:
     return [info.st_size, info.st_mtime_ns, info.st_ctime_ns, info.st_ino]
 
 
-def sources(path: Path, goal: Goal, attempts: int) -> list[Stamp]:
+def sources(path: str, goal: Goal, attempts: int) -> list[Stamp]:
     """Stamps of everything that :func:`read` looks at, for a run of ``attempts`` attempts.
 
     The attempts' folder comes first: it changes when an attempt is added.

@@ -10,11 +10,13 @@ from pathlib import Path
 
 from cegppo_verl.records import status
 from cegppo_verl.records.progress import Goal
-from cegppo_verl.records.rundir import RunDir
 from cegppo_verl.records.status import LIVE, PLANNED, Status
 from cegppo_verl.records.status_cache import Folder
 
 ID_LENGTH = 12  # hex digits at the end of a run directory's name
+
+Place = tuple[str, str]
+"""A grid folder and the name of a run directory in it, as plain text, which takes half the time of paths."""
 
 
 @dataclass(frozen=True)
@@ -29,10 +31,14 @@ class Wanted:
 
 def run_folders(results: Path) -> dict[str, list[Path]]:
     """Run directories by cell id, each list sorted; one listing per grid folder."""
-    found: dict[str, list[Path]] = {}
+    return {i: [Path(grid, name) for grid, name in pairs] for i, pairs in _listing(results).items()}
+
+
+def _listing(results: Path) -> dict[str, list[Place]]:
+    found: dict[str, list[Place]] = {}
     for grid in sorted(_folders(results)):
         for name in sorted(_names(grid)):
-            found.setdefault(name[-ID_LENGTH:], []).append(Path(grid, name))
+            found.setdefault(name[-ID_LENGTH:], []).append((grid, name))
     return found
 
 
@@ -72,14 +78,14 @@ class Overview:
 
     results: Path
     save_every: float = 0.0
-    _grids: dict[Path, Folder] = field(default_factory=dict)
+    _grids: dict[str, Folder] = field(default_factory=dict)
     _live: set[str] = field(default_factory=set)
     _saved: float = 0.0
 
     def look(self, wanted: Iterable[Wanted]) -> dict[str, Status]:
         """Status by cell id."""
-        folders = run_folders(self.results)
-        states = {w.id: self._one(w, place(w, folders)) for w in wanted}
+        places = _listing(self.results)
+        states = {w.id: self._one(w, places.get(w.id)) for w in wanted}
         self._live = {i for i, s in states.items() if s.state in LIVE}
         if time.monotonic() - self._saved >= self.save_every or not self._saved:
             self.save()
@@ -91,15 +97,20 @@ class Overview:
         for folder in self._grids.values():
             folder.save()
 
-    def _one(self, wanted: Wanted, path: Path | None) -> Status:
-        if path is None:
+    def _one(self, wanted: Wanted, places: list[Place] | None) -> Status:
+        if not places:
             return Status(PLANNED, 0, wanted.goal.total)
-        run = RunDir(path)
-        folder = self._folder(path.parent)
-        known = folder.facts(path.name, wanted.goal, lambda: wanted.id in self._live or run.is_locked())
-        return status.derive(run, wanted.goal, known)
+        own = (os.path.join(self.results, wanted.grid), wanted.name)
+        grid, name = own if own in places else places[0]
+        folder = self._folder(grid)
+        known = folder.facts(
+            name, wanted.goal, lambda: wanted.id in self._live or folder.run(name).is_locked()
+        )
+        if known.why is None:
+            return status.beside(wanted.goal, known)
+        return status.derive(folder.run(name), wanted.goal, known)
 
-    def _folder(self, path: Path) -> Folder:
+    def _folder(self, path: str) -> Folder:
         if path not in self._grids:
             self._grids[path] = Folder.load(path)
         return self._grids[path]

@@ -83,12 +83,10 @@ def status_of(
     return derive(run, goal, facts.read(run, goal), stall_seconds, own_lock=own_lock)
 
 
-def derive(
-    run: RunDir, goal: Goal, known: Facts, stall_seconds: float = STALL_SECONDS, *, own_lock: bool = False
-) -> Status:
-    """The state of a run directory that exists, from its facts, its lock and the marks in it."""
+def beside(goal: Goal, known: Facts) -> Status:
+    """The status of a done cell; of any other, all but its state and reason."""
     record = known.record
-    shown = Status(
+    return Status(
         DONE,
         goal.total if known.why is None else known.step,
         goal.total,
@@ -100,6 +98,13 @@ def derive(
         pace=known.pace,
         last=known.last,
     )
+
+
+def derive(
+    run: RunDir, goal: Goal, known: Facts, stall_seconds: float = STALL_SECONDS, *, own_lock: bool = False
+) -> Status:
+    """The state of a run directory that exists, from its facts, its lock and the marks in it."""
+    shown, record = beside(goal, known), known.record
     if known.why is None:
         return shown
     attempt = (

@@ -36,15 +36,15 @@ class Folder:
         entries: by name of the run directory: goal, attempts, stamps, facts.
     """
 
-    path: Path
+    path: str
     entries: dict[str, Any] = field(default_factory=dict)
     changed: bool = False
 
     @classmethod
-    def load(cls, path: Path) -> Folder:
+    def load(cls, path: str) -> Folder:
         """What an earlier look has left; empty when there is nothing, or another version wrote it."""
         try:
-            stored = json.loads((path / FILE).read_bytes())
+            stored = json.loads(Path(path, FILE).read_bytes())
             if stored["version"] == VERSION and isinstance(stored["runs"], dict):
                 return cls(path, stored["runs"])
         except (OSError, ValueError, TypeError, KeyError, RecursionError):
@@ -57,17 +57,21 @@ class Folder:
         Args:
             live: whether it is running, so that what is known may be extended instead of read again.
         """
-        run, entry = RunDir(self.path / name), self.entries.get(name)
+        entry = self.entries.get(name)
         try:
-            if entry is not None and (found := _confirmed(run.path, entry, goal)) is not None:
+            if entry is not None and (found := _confirmed(f"{self.path}/{name}", entry, goal)) is not None:
                 return found
-            return self._read(run, goal, _digests(entry) if live() else {})
+            return self._read(self.run(name), goal, _digests(entry) if live() else {})
         except (ValueError, TypeError, KeyError, IndexError, AttributeError):  # a damaged entry
-            return self._read(run, goal, {})
+            return self._read(self.run(name), goal, {})
+
+    def run(self, name: str) -> RunDir:
+        """A run directory of this folder."""
+        return RunDir(Path(self.path, name))
 
     def _read(self, run: RunDir, goal: Goal, known: dict[str, Digest]) -> Facts:
         count = len(os.listdir(run.path / "attempts")) if (run.path / "attempts").is_dir() else 0
-        stamps = facts.sources(run.path, goal, count)
+        stamps = facts.sources(str(run.path), goal, count)
         found = facts.read(run, goal, known)
         if found.partial and found.why is None:  # done is proved by whole files only
             found = facts.read(run, goal)
@@ -81,11 +85,11 @@ class Folder:
         if self.changed:
             text = json.dumps({"version": VERSION, "runs": self.entries}, separators=(",", ":"))
             with contextlib.suppress(OSError):
-                _replace(self.path / FILE, text)
+                _replace(Path(self.path, FILE), text)
             self.changed = False
 
 
-def _confirmed(path: Path, entry: list[Any], goal: Goal) -> Facts | None:
+def _confirmed(path: str, entry: list[Any], goal: Goal) -> Facts | None:
     planned, attempts, stamps, stored = entry
     if attempts < 0 or planned != _goal(goal) or facts.sources(path, goal, attempts) != stamps:
         return None
