@@ -1,9 +1,10 @@
 """What a runner costs while nothing happens: its share of one core, and its memory.
 
-    python -m cegppo_verl.bench.runner_idle [--cells 10000] [--at-work 1000] [--seconds 20] [--pid PID]
+    python -m cegppo_verl.bench.runner_idle [--cells 10000] [--at-work 1000] [--seconds 60] [--plain] [--pid N]
 
 With ``--pid``, of any process. Otherwise of a runner started for it, whose grid and jobs are those of
-bench/idle_grid.py, with the live table and with plain lines.
+bench/idle_grid.py, with the live table, which costs more, and if asked with plain lines, too. It looks every
+ten seconds at most when the grid is large, so watch for many times that.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,11 +63,15 @@ def _own_seconds(process: psutil.Process) -> float:
     return float(times.user + times.system)
 
 
-def measure(cells: int = 10_000, at_work: int = 1000, seconds: float = 20.0) -> dict[str, Any]:
-    """Measure runners that have nothing to do, and print the table; a minute or two.
+def measure(
+    cells: int = 10_000, at_work: int = 1000, seconds: float = 60.0, views: Sequence[str] = VIEWS[:1]
+) -> dict[str, Any]:
+    """Measure runners that have nothing to do, and print the table; a few minutes.
 
     Args:
-        cells, at_work: of the grid, and how many of them have a job. seconds: watched, per view.
+        cells, at_work: of the grid, and how many of them have a job.
+        seconds: watched, per view.
+        views: any of "live" and "plain".
 
     Returns:
         ``share``, ``memory_bytes`` and ``begin_s`` (from the command to everything started) by view, and the
@@ -75,7 +81,7 @@ def measure(cells: int = 10_000, at_work: int = 1000, seconds: float = 20.0) -> 
         UserError: a runner ended, or did not start everything in ten minutes.
     """
     result: dict[str, Any] = {"cells": cells, "at_work": at_work, "seconds": seconds}
-    for view in VIEWS:
+    for view in views:
         with tempfile.TemporaryDirectory(prefix="cegppo-idle-") as folder:
             for key, value in _watched(Path(folder), cells, at_work, view, seconds).items():
                 result.setdefault(key, {})[view] = value
@@ -123,7 +129,7 @@ def _print(result: dict[str, Any]) -> None:
     table = Table(title=f"{title}, watched for {result['seconds']:g} s")
     for place, column in enumerate(("view", "of a core, %", "memory, MB", "until all had started, s")):
         table.add_column(column, justify="right" if place else "left")
-    for view in VIEWS:
+    for view in result["share"]:
         share, memory = result["share"][view] * 100, result["memory_bytes"][view] / 1e6
         table.add_row(view, f"{share:.2f}", f"{memory:.0f}", f"{result['begin_s'][view]:.1f}")
     Console().print(table)
@@ -137,11 +143,12 @@ def main() -> None:
     )
     parser.add_argument("--cells", type=int, default=10_000)
     parser.add_argument("--at-work", type=int, default=1000)
-    parser.add_argument("--seconds", type=float, default=20.0)
+    parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--plain", action="store_true")
     parser.add_argument("--pid", type=int)
     args = parser.parse_args()
     if args.pid is None:
-        measure(args.cells, args.at_work, args.seconds)
+        measure(args.cells, args.at_work, args.seconds, VIEWS if args.plain else VIEWS[:1])
     else:
         print(share_of_core(args.pid, args.seconds))
 
