@@ -9,6 +9,7 @@ from experiment.gridfile import cells, load
 
 from cegppo_verl.errors import UserError
 from cegppo_verl.experiment.cell import Cell
+from cegppo_verl.experiment.expand import expand
 from cegppo_verl.experiment.fractions_of_training import in_steps
 from cegppo_verl.experiment.settings import Settings
 
@@ -134,3 +135,9 @@ def test_arms_may_be_twins_at_one_scale_only(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="'b' is the same run as 'a' at scale toy-s"):
         load(tmp_path, body)
     assert len(cells(tmp_path, body, PAPER)) == 2
+
+
+def test_two_scales_of_one_grid_have_their_own_steps(tmp_path: Path) -> None:
+    body = "arms:\n- {name: a, algorithm: cegppo, params: {beta1: {0%: 0, 50%: 0.5}, beta2: 1}}\n"
+    both = load(tmp_path, body).model_copy(update={"scales": ["toy-s", PAPER]})
+    assert [list(cell.params["beta1"] or {}) for cell in expand(both)] == [["1", "12"], ["1", "500"]]
