@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import io
+import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 from launch.fake_trainer import make_cells
 from rich.console import Console
 
 from cegppo_verl.experiment.cell import Cell
-from cegppo_verl.launch import view
+from cegppo_verl.launch import board, view
+from cegppo_verl.launch.board_table import bar, table
 from cegppo_verl.launch.view import Board, LiveView, PlainView, Row, choose_view, duration, number
 from cegppo_verl.records.progress import LoggedStep
-from cegppo_verl.records.status import DONE, FAILED, PLANNED, RUNNING, Status
+from cegppo_verl.records.status import DONE, FAILED, PLANNED, QUEUED, RUNNING, STOPPED, Status
 
 
 @pytest.fixture
@@ -107,6 +110,147 @@ def test_another_scales_pace_says_nothing(cells: list[Cell]) -> None:
     first, second = board.rows.values()
     first.update(trained(1))
     assert board.left(second) is None
+
+
+@pytest.mark.parametrize(
+    ("running", "waiting", "slots", "seconds"),
+    [
+        ([], [], 4, 0.0),
+        ([(10.0, 1)], [(5.0, 1), (5.0, 1)], 1, 20.0),
+        ([(10.0, 1), (4.0, 1)], [(5.0, 1), (8.0, 1)], 2, 15.0),  # 8 starts at 4, 5 at 10
+        ([(10.0, 2)], [(5.0, 4)], 2, 15.0),  # needs more than ever was in use: alone, then
+        ([], [(5.0, 1)] * 8, 4, 10.0),
+    ],
+)
+def test_makespan(running: Any, waiting: Any, slots: int, seconds: float) -> None:
+    assert board.makespan(running, waiting, slots) == seconds
+
+
+def test_cells_that_run_side_by_side_share_the_time(tmp_path: Path) -> None:
+    cells = [c.model_copy(update={"id": f"{i:012x}"}) for i, c in enumerate(make_cells(tmp_path) * 6)]
+    shown = PlainView(plain()[0])
+    shown.begin(cells, planned(cells))
+    for cell in cells[:2]:
+        shown.cell_started(cell, 1, 0)
+    for cell in cells[:2]:
+        shown.step(cell, trained(1, 5.0))
+    shown.board.startup = 40.0
+    # two at a time: 15 s left of the first pair, then twice 40 s of start-up and 4 steps of 5 s
+    assert shown.board.total_left() == 15.0 + 2 * 60.0
+    shown.cell_ended(cells[0], Status(DONE, 4, 4), None)
+    assert shown.board.total_left() == 15.0 + 2 * 60.0, "between two cells there are not fewer places"
+    assert shown.board.counts() == {DONE: 1, RUNNING: 1, PLANNED: 4}
+
+
+def test_a_cell_found_running_has_the_pace_of_its_files(cells: list[Cell]) -> None:
+    board = Board()
+    found = Status(RUNNING, 1, 4, pace=5.0, last={"accuracy": 0.5, "entropy": 0.25}, seconds=36.0)
+    board.begin(cells, planned(cells) | {cells[0].id: found})
+    row = board.rows[cells[0].id]
+    assert (row.accuracy, row.entropy, board.left(row)) == (0.5, 0.25, 15.0)
+    row.begin(0)
+    assert board.left(row) == 4 * 5.0 + 40.0, "it begins anew"
+    row.update(trained(1, 2.0))
+    assert board.left(row) == 3 * 2.0
+    assert "run time on CPUs 36 s" in board.summary()
+
+
+def test_time_of_attempts_is_counted_once(cells: list[Cell], monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [100.0]
+    monkeypatch.setattr(board.time, "monotonic", lambda: clock[0])
+    row = Row(cells[0], PLANNED, 0, spent=30.0)
+    row.begin(0)
+    clock[0] += 12.0
+    assert row.used() == 42.0
+    row.finish(Status(FAILED, 1, 4, seconds=41.5), "x")
+    assert row.used() == 42.0, "the files may lag behind"
+    row.take(Status(FAILED, 1, 4, seconds=41.5))
+    assert row.used() == 41.5
+
+
+def many(cell: Cell, count: int) -> list[Cell]:
+    return [cell.model_copy(update={"id": f"{i:012x}", "slug": f"cell-{i}"}) for i in range(count)]
+
+
+def test_of_a_thousand_cells_those_that_matter_are_listed(cells: list[Cell]) -> None:
+    crowd = many(cells[0], 1000)
+    states = planned(crowd) | {
+        crowd[1].id: Status(DONE, 4, 4, since="2026-01-01T00:00:00+00:00"),
+        crowd[2].id: Status(DONE, 4, 4, since="2026-01-02T00:00:00+00:00"),
+        crowd[700].id: Status(FAILED, 1, 4, "x"),
+        crowd[800].id: Status(STOPPED, 1, 4, "x"),
+        crowd[900].id: Status(RUNNING, 1, 4),
+        crowd[950].id: Status(QUEUED, 0, 4),
+    }
+    board = Board()
+    board.begin(crowd, states)
+    for most, numbers in (
+        (1, [900]),
+        (3, [700, 800, 900]),
+        (4, [2, 700, 800, 900]),
+        (6, [1, 2, 700, 800, 900, 950]),
+    ):
+        assert [r.cell.slug for r in board.worth_showing(most)] == [f"cell-{n}" for n in numbers]
+    console, file = terminal()
+    console.print(table(board, 6))
+    text = file.getvalue()
+    assert "… and 994 others" in text
+    assert "2 done, 1 running, 1 queued, 994 planned, 1 stopped, 1 failed" in text
+
+
+def test_a_board_of_thousands_is_cheap(cells: list[Cell], monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = PlainView(plain()[0])
+    crowd = many(cells[0], 2000)
+    shown.begin(crowd, planned(crowd))
+    worked: list[int] = []
+    monkeypatch.setattr(shown.board, "_work_out_left", lambda: worked.append(1))
+    for _ in range(50):
+        shown.board.total_left()
+    assert worked == [1]
+
+
+@pytest.mark.parametrize(
+    ("step", "total", "text"),
+    [(0, 4, "·" * 10), (1, 4, "██▌·······"), (4, 4, "█" * 10), (9, 4, "█" * 10), (1, 0, "·" * 10)],
+)
+def test_the_bar(step: int, total: int, text: str) -> None:
+    assert bar(step, total) == text
+
+
+def test_memory_and_mfu_are_shown_where_there_are_any(cells: list[Cell]) -> None:
+    board = Board()
+    board.begin(cells, planned(cells))
+    assert [str(c.header) for c in table(board, 9).columns][-1] == "left"
+    board.rows[cells[0].id].update(
+        trained(1, **{"actor/perf/max_memory_allocated_gb": 61.25, "perf/mfu/actor": 0.4})
+    )
+    console, file = terminal()
+    console.print(table(board, 9))
+    assert "61.2" in file.getvalue()
+    assert "40.0%" in file.getvalue()
+
+
+def test_a_value_that_is_not_finite_stops_no_view(cells: list[Cell]) -> None:
+    shown = PlainView(plain()[0])
+    shown.begin(cells, planned(cells))
+    odd: Any = {
+        "actor/entropy": None,
+        "val-core/a/acc/mean@1": None,
+        "timing_s/step": None,
+        "critic/score/mean": "x",
+    }
+    shown.step(cells[0], LoggedStep(1, {"training/global_step": 1.0, **odd}))
+    row = shown.board.rows[cells[0].id]
+    assert math.isnan(row.entropy or 0.0)
+    assert (row.train_score, row.per_step()) == (None, 0.0)
+
+
+def test_text_of_unknown_origin_commands_no_terminal(cells: list[Cell]) -> None:
+    console, file = plain()
+    shown = PlainView(console)
+    shown.begin(cells, planned(cells))
+    shown.note("\x1b[2J\x1b]0;owned\x07 [bold]x[/] :smile:\nsecond")
+    assert file.getvalue().splitlines()[-1] == "\\x1b[2J\\x1b]0;owned\\x07 [bold]x[/] :smile: second"
 
 
 def test_plain_lines(cells: list[Cell]) -> None:
