@@ -130,6 +130,8 @@ def test_a_plan_says_why_a_cell_counts_as_done_and_where_it_is(grid: Path) -> No
     assert text.count(f"done: {total} of {total} steps, evaluated at {total}") == 2
     assert f"records: {results / 'fake'}" in text
     assert "results/baselines/" in text.replace("\n", "")
+    assert text.count(f"evaluated at {total}, in ") == 1  # its own records are named once, below
+    assert text.count("records: ") == 1
     assert "left to do  nothing" in text
     assert "1 cell is also in grid 'baselines'" in text
 
