@@ -10,14 +10,17 @@ away.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
+from scipy.special import stdtrit
 
 from cegppo_verl.stats.bootstrap import Band, _chunks, _tails
 from cegppo_verl.stats.interval import Interval, no_interval
 
 RunUnit = Literal["shared run", "run", "run and task"]
+Method = Literal["t", "percentile"]
 Statistic = Callable[[np.ndarray], np.ndarray]  # (…, N, M) → (…) or (…, T)
 
 
@@ -65,23 +68,26 @@ def aggregate(
     rng: np.random.Generator,
     *,
     unit: RunUnit = "shared run",
-    n_resamples: int = 10_000,
+    method: Method = "t",
+    n_resamples: int = 2000,
     level: float = 0.95,
 ) -> Interval:
-    """A statistic of runs × tasks with a percentile interval.
+    """A statistic of runs × tasks with a bootstrap interval.
 
     Args:
         scores: (N, M), finite.
         statistic: vectorised over leading axes, e.g. ``iqm``.
         unit: "shared run": a run was scored on all tasks, rows are drawn; "run": runs are drawn per task
             (rliable's stratified bootstrap); "run and task": tasks too (its ``task_bootstrap``).
+        method: "t": bootstrap standard error · √(N/(N−1)) · t(N−1), which holds with three runs;
+            "percentile": rliable's, too narrow below about ten runs.
 
     Raises:
         ValueError: scores are not a finite matrix, or the unit is unknown.
     """
     scores = _matrix(scores)
     replicates = resample((scores,), statistic, rng, unit, n_resamples)
-    return _interval(float(statistic(scores)), replicates, level, scores)
+    return _interval(float(statistic(scores)), replicates, level, scores, method)
 
 
 def improvement(
@@ -90,16 +96,19 @@ def improvement(
     rng: np.random.Generator,
     *,
     unit: RunUnit = "shared run",
-    n_resamples: int = 10_000,
+    method: Method = "t",
+    n_resamples: int = 2000,
     level: float = 0.95,
 ) -> Interval:
-    """Probability that (N, M) improves on (N', M), with a percentile interval; arguments as ``aggregate``.
+    """Probability that (N, M) improves on (N', M), with its interval; arguments as ``aggregate``.
 
     The arms' runs are drawn apart; tasks, where they are drawn, jointly.
     """
     x, y = _matrix(x), _matrix(y)
     replicates = resample((x, y), probability_of_improvement, rng, unit, n_resamples)
-    return _interval(float(probability_of_improvement(x, y)), replicates, level, min(x, y, key=len))
+    point = float(probability_of_improvement(x, y))
+    found = _interval(point, replicates, level, min(x, y, key=len), method)
+    return replace(found, low=float(np.maximum(found.low, 0.0)), high=float(np.minimum(found.high, 1.0)))
 
 
 def profile_band(
@@ -151,8 +160,14 @@ def _matrix(scores: np.ndarray) -> np.ndarray:
     return scores
 
 
-def _interval(point: float, replicates: np.ndarray, level: float, scores: np.ndarray) -> Interval:
-    if len(scores) < 2:
+def _interval(
+    point: float, replicates: np.ndarray, level: float, scores: np.ndarray, method: str
+) -> Interval:
+    count = len(scores)
+    if count < 2:
         return no_interval(point, level, *scores.shape)
-    low, high = np.quantile(replicates, _tails(level))
-    return Interval(point, float(low), float(high), level, *scores.shape)
+    if method == "percentile":
+        low, high = np.quantile(replicates, _tails(level))
+        return Interval(point, float(low), float(high), level, *scores.shape)
+    half = stdtrit(count - 1, (1 + level) / 2) * np.sqrt(count / (count - 1)) * replicates.std()
+    return Interval(point, float(point - half), float(point + half), level, *scores.shape, "bootstrap t")

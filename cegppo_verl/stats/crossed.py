@@ -25,7 +25,7 @@ from typing import Literal
 
 import numpy as np
 from scipy.optimize import brentq
-from scipy.stats import t as student
+from scipy.special import stdtrit
 
 from cegppo_verl.stats.interval import NAN, Interval, all_alike, no_interval
 from cegppo_verl.stats.paired import PairedDifference
@@ -55,7 +55,7 @@ class Spread:
     def half_width(self, level: float) -> float:
         """h at this level; 0 when both parts are 0."""
         parts = [(self.seed, self.seed_df), (self.problem, self.problem_df)]
-        squares = [student.ppf((1 + level) / 2, df) ** 2 * v for v, df in parts if v > 0]
+        squares = [stdtrit(df, (1 + level) / 2) ** 2 * v for v, df in parts if v > 0]
         return float(np.sqrt(sum(squares)))
 
 

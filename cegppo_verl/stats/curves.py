@@ -76,6 +76,8 @@ class Sigmoid:
             better = trial_loss < loss
             q, loss = np.where(better[:, None], trial, q), np.where(better, trial_loss, loss)
             damping = np.where(better, damping / 5, damping * 4)
+            if not better.any() and (damping > 1e4).all():
+                break
         return q
 
     def predict(self, x: np.ndarray, q: np.ndarray) -> np.ndarray:

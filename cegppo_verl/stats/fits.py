@@ -3,8 +3,8 @@
 Points of one run follow each other, so they are no independent draws. With two seeds or more the unit is the
 seed: whole curves are redrawn. Percentiles of a few redrawn curves are far too narrow, so the interval is the
 bootstrap's standard error times √(S/(S−1)) times t's quantile with S − 1 degrees of freedom. Within one run
-blocks of residuals are redrawn (moving blocks, Künsch 1989), which says nothing about other seeds;
-``Fit.unit`` tells which it was.
+noise like the residuals is redrawn, with their first autocorrelation (sieve bootstrap of order 1, Bühlmann
+1997); that says nothing about other seeds, and ``Fit.unit`` tells which it was.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy.stats import t as student
+from scipy.signal import lfilter
+from scipy.special import stdtrit
 
 from cegppo_verl.stats.curves import Curve, EntropyLaw, Sigmoid
 from cegppo_verl.stats.interval import Interval
@@ -116,12 +117,12 @@ def _fit(curve: Curve, x, y, rng, unit, n_resamples, level) -> Fit:  # type: ign
     drawn = (
         _seeds(x, y, rng, n_resamples)
         if unit == "seed"
-        else _blocks(mean_x, mean_y, fitted, rng, n_resamples)
+        else _sieve(mean_x, mean_y, fitted, rng, n_resamples, found.shape[1])
     )
     replicates = curve.solve(*drawn)
     count = y.shape[0] if unit == "seed" else y.shape[1]
     df = count - 1 if unit == "seed" else count - found.shape[1]
-    scale = float(np.sqrt(count / df) * student.ppf((1 + level) / 2, df))
+    scale = float(np.sqrt(count / df) * stdtrit(df, (1 + level) / 2))
     residual = float(np.sqrt(((mean_y - fitted) ** 2).sum() / (y.shape[1] - found.shape[1])))
     return Fit(_intervals(curve, found, replicates, scale, level, y.shape), fitted[0], residual, unit)
 
@@ -144,11 +145,18 @@ def _seeds(
     return x[index].mean(1), y[index].mean(1)
 
 
-def _blocks(x, y, fitted, rng, count) -> tuple[np.ndarray, np.ndarray]:  # type: ignore[no-untyped-def]
-    """Fitted curve plus moving blocks of centred residuals, T^(1/3) long, (count, T)."""
-    residual = (y - fitted)[0]
-    residual, total = residual - residual.mean(), len(residual)
-    length = max(1, round(total ** (1 / 3)))
-    starts = rng.integers(total - length + 1, size=(count, -(-total // length), 1))
-    index = (starts + np.arange(length)).reshape(count, -1)[:, :total]
-    return np.broadcast_to(x, index.shape), fitted + residual[index]
+def _sieve(x, y, fitted, rng, count, parameters):  # type: ignore[no-untyped-def]
+    """Fitted curve plus noise of the residuals' own size and first autocorrelation, (count, T)."""
+    residual = (y - fitted)[0] - (y - fitted).mean()
+    rho = autocorrelation(residual, parameters)
+    drawn = residual[rng.integers(len(residual), size=(count, len(residual)))]
+    noise = lfilter([np.sqrt(1 - rho**2)], [1.0, -rho], np.concatenate([drawn[:, ::-1], drawn], axis=1))
+    return np.broadcast_to(x, drawn.shape), fitted + noise[:, len(residual) :]
+
+
+def autocorrelation(residual: np.ndarray, parameters: int) -> float:
+    """First autocorrelation of (T,) residuals, 0 to 0.9, corrected for the parameters/T that fitting took."""
+    total = float(residual @ residual)
+    raw = float(residual[1:] @ residual[:-1]) / total if total > 0 else 0.0
+    count = len(residual)
+    return float(np.clip(raw + (parameters + 3 * max(raw, 0.0)) / count, 0.0, 0.9)) if total > 0 else 0.0
