@@ -11,6 +11,8 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from cegppo_verl import cli_cells
+from cegppo_verl.cli_options import RESULTS, GridFile, Results, Scale, Seeds, console
 from cegppo_verl.errors import EXIT_USER_ERROR, UserError
 
 app = typer.Typer(
@@ -21,13 +23,6 @@ app = typer.Typer(
     "[bold]cegppo plan[/] ablations/demo.yaml, then [bold]run[/], [bold]status[/] and [bold]report[/] "
     "the same file.",
 )
-console = Console()
-
-GridFile = Annotated[Path, typer.Argument(help="A grid file, e.g. ablations/demo.yaml.", show_default=False)]
-Scale = Annotated[str | None, typer.Option(help="Run at this scale instead of the file's, e.g. toy-xs.")]
-Seeds = Annotated[list[int] | None, typer.Option("--seed", help="Use these seeds instead of the file's.")]
-Results = Annotated[Path, typer.Option(help="Folder of the run directories.")]
-RESULTS = Path("results/runs")
 STOPPING = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -40,11 +35,32 @@ def plan(
     check: Annotated[
         bool, typer.Option(help="Compose against verl's real configuration, where verl is installed.")
     ] = True,
+    gpus: Annotated[
+        int | None, typer.Option(min=1, help="GPUs the grid may use at once, for the time it takes.")
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Every cell and remark, however many.")] = False,
+    overrides: Annotated[
+        bool, typer.Option("--overrides", help="Print what verl is told instead; see --arm.")
+    ] = False,
+    arm: Annotated[list[str] | None, typer.Option(help="With --overrides: only these arms.")] = None,
 ) -> None:
-    """Show the cells of a grid, what is done, and settings that cannot matter; check them against verl."""
+    """Show a grid's cells, what is done and why, what it costs, and settings that cannot matter."""
     from cegppo_verl.launch import planning
 
-    planning.show(grid, scale, seed, results, console, check=check)
+    if overrides:
+        planning.show_overrides(grid, scale, seed, results, console, arms=arm, check=check)
+        return
+    planning.show(grid, scale, seed, results, console, check=check, gpus=gpus, everything=everything)
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of grid files, for editors: `cegppo schema > grid.schema.json`."""
+    import json
+
+    from cegppo_verl.experiment.schema import grid_schema
+
+    print(json.dumps(grid_schema(), indent=2))
 
 
 @app.command()
@@ -119,14 +135,6 @@ def _stop(number: int, frame: object) -> None:
     for known in STOPPING:
         signal.signal(known, signal.SIG_IGN)
     raise KeyboardInterrupt
-
-
-@app.command()
-def status(grid: GridFile, scale: Scale = None, seed: Seeds = None, results: Results = RESULTS) -> None:
-    """Show how far each cell is, from its files; works while somebody else's runner is going."""
-    from cegppo_verl.launch import planning
-
-    planning.show_status(grid, scale, seed, results, console)
 
 
 @app.command()
@@ -257,6 +265,25 @@ def loss(
 
 
 @bench.command()
+def runner(
+    cells: Annotated[int, typer.Option(min=1, help="Cells of the measured grid.")] = 10_000,
+    ray: Annotated[bool, typer.Option(help="Sleeping jobs on a real local Ray cluster, too.")] = True,
+) -> None:
+    """Plan and status of a large grid, an idle runner, and makespan over its lower bound (minutes)."""
+    from cegppo_verl.bench import runner as measured
+
+    measured.main(console, cells, with_ray=ray)
+
+
+@bench.command()
+def coverage() -> None:
+    """How often 95 % intervals hold the truth, and how often "best" is wrong, by simulation (minutes)."""
+    from cegppo_verl.bench import coverage as measured
+
+    measured.main([])
+
+
+@bench.command()
 def startup(
     out: Annotated[Path | None, typer.Option(help="Write the measurements there as JSON.")] = None,
     rounds: Annotated[int, typer.Option(min=1, help="Alternating repetitions of both sides.")] = 1,
@@ -265,6 +292,9 @@ def startup(
     from cegppo_verl.bench import startup as measured
 
     measured.main(console, rounds=rounds, out=out)
+
+
+cli_cells.register(app)
 
 
 def main() -> None:

@@ -135,7 +135,7 @@ def test_an_error_message_may_hold_brackets(
         raise UserError("[/] is no [red]name[/red]", key="arms[0].params[beta1]", hint="use [a-z]")
 
     monkeypatch.setattr(planning, "load", fail)
-    assert main(monkeypatch, "status", "x.yaml") == 2
+    assert main(monkeypatch, "run", "x.yaml") == 2
     assert capfd.readouterr().err == (
         "error: arms[0].params[beta1]: [/] is no [red]name[/red]\n  fix: use [a-z]\n"
     )
@@ -191,8 +191,8 @@ def test_plan_and_status_say_what_is_done(folder: Path, monkeypatch: pytest.Monk
     assert re.search(r"clip-higher +1 +[0-9a-f]{12}.* planned", plan.stdout)
     status = CliRunner().invoke(cli.app, ["status", "fake.yaml", "--results", "runs"])
     assert status.exit_code == 0
-    assert re.search(r"grpo__toy-xs__seed1 .*done, 4 steps", status.stdout)
-    assert re.search(r"clip-higher__toy-xs__seed1 .*planned, step 0 of 4", status.stdout)
+    assert re.search(r"grpo__toy-xs__seed1 .*done +4/4", status.stdout)
+    assert re.search(r"clip-higher__toy-xs__seed1 .*planned +0/4", status.stdout)
     assert files(folder) == before
 
 
@@ -254,7 +254,8 @@ def test_the_command_needs_no_training_stack() -> None:
 
 VERBS = (
     *("plan", "run", "status", "report", "validate", "doctor", "bench", "bench loss", "bench startup"),
-    *("check-loss", "losses", "new-loss"),
+    *("check-loss", "losses", "new-loss", "schema", "cluster", "bench runner", "bench coverage"),
+    *("watch", "logs", "stop", "retry", "why"),
 )
 
 
@@ -466,7 +467,7 @@ def test_a_grid_that_has_not_been_run_without_the_training_stack(folder: Path) -
     assert plan.stdout.count("planned") == 2
     status = blocked(folder, "status", "fake.yaml")
     assert status.returncode == 0, status.stderr
-    assert status.stdout.count("planned, step 0 of 4") == 2
+    assert len(re.findall(r"planned +0/4", status.stdout)) == 2
     assert files(folder) == before
 
 

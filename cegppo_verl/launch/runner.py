@@ -106,6 +106,7 @@ class GridRunner:
         self.admission = Admission(self.executor, self.budget, options.hours, options.priority)
         self._waiting: dict[str, Cell] = {}
         self._working: dict[str, Work] = {}
+        self._given_up: dict[str, Cell] = {}
         self._tries: dict[str, int] = {}
         self._asked = -ASK_SECONDS
 
@@ -213,6 +214,7 @@ class GridRunner:
 
     def _leave(self, cell: Cell, why: str) -> None:
         self._waiting.pop(cell.id, None)
+        self._given_up[cell.id] = cell
         self.view.note(f"{cell.slug}: {why}")
 
     # --- one turn
@@ -223,6 +225,7 @@ class GridRunner:
         if not self.executor.detached or time.monotonic() - self._asked >= ASK_SECONDS:
             self._asked = time.monotonic()
             self._settle()
+            self._take_back()
             self._obey_budget()
             self._admit()
         self.view.tick()
@@ -266,8 +269,16 @@ class GridRunner:
                 return
             cause = conclude(work.cell, work.run, work.job, status)
         self._tell_end(work, cause.text if cause else None)
-        if cause is not None and self._tries_again(work, cause):
-            self._waiting[work.cell.id] = work.cell
+        again = cause is not None and self._tries_again(work, cause)
+        (self._waiting if again else self._given_up)[work.cell.id] = work.cell
+
+    def _take_back(self) -> None:
+        """Cells that were given up and that somebody has asked to try again meanwhile."""
+        for cell in list(self._given_up.values()):
+            if marks.take_retry(run_dir(cell, self.options.results)):
+                self.view.note(f"{cell.slug}: asked to try again")
+                self._tries.pop(cell.id, None)
+                self._waiting[cell.id] = self._given_up.pop(cell.id)
 
     def _was_concluded(self, work: Work) -> None:
         """Another runner was faster: if it tries again, that is its job, which we watch, too."""
