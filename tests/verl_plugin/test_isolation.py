@@ -15,7 +15,7 @@ from cegppo_verl.verl_plugin import isolation, isolation_sources
 from cegppo_verl.verl_plugin.isolation_sources import IsolationError
 
 
-def run(code: str, token: str | None = None, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+def run(code: str, token: str | None = None, timeout: float = 400) -> subprocess.CompletedProcess[str]:
     environment = {k: v for k, v in os.environ.items() if k not in (isolation.VARIABLE, "RAY_ADDRESS")}
     environment |= {"VERL_PLATFORM": "cpu", "CEGPPO_RUN": "1", "RAY_AUTH_MODE": "token"}
     environment |= {} if token is None else {isolation.VARIABLE: token}
@@ -164,15 +164,16 @@ isolation.install()
 variables = {name: os.environ[name] for name in ("CEGPPO_ISOLATION",)}
 ray.init(address="auto", log_to_driver=False, runtime_env={"env_vars": variables})
 import transfer_queue as tq
-from omegaconf import OmegaConf
-conf = OmegaConf.create({"backend": {"SimpleStorage": {"num_data_storage_units": 1}}})
+tq.interface._maybe_create_tq_storage = lambda conf: conf  # processes that have no fixed name
+tq.interface._maybe_create_tq_client = lambda conf: None
 @ray.remote(num_cpus=0)
 def joined():
     from cegppo_verl.verl_plugin import isolation
     isolation.install()
     import transfer_queue.interface as interface
+    interface._maybe_create_tq_client = lambda conf: None
     return interface._init_from_existing()
-tq.init(conf)
+tq.init()
 print("joined" if os.environ["CEGPPO_ISOLATION"] != "a" or ray.get(joined.remote()) else "alone", flush=True)
 sys.stdin.read()
 """

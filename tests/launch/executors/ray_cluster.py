@@ -94,16 +94,16 @@ class RayCluster:
                 process.kill()
 
     def stop(self) -> None:
-        """End all nodes, then the head, then whatever they left."""
-        for process in [*self.nodes.values(), *([self.head] if self.head else [])]:
+        """End all nodes and whatever they left."""
+        started = [*self.nodes.values(), *([self.head] if self.head else [])]
+        for process in started:
             process.send_signal(signal.SIGTERM)
-            try:
-                process.wait(15)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-        self.head, self.nodes = None, {}
+        running = [psutil.Process(process.pid) for process in started if process.poll() is None]
+        processes.still_alive(running, 8)
         processes.end(processes.marked(self.mark, MARK), grace=1.0)
+        for process in started:
+            process.wait(10)
+        self.head, self.nodes = None, {}
 
     def close(self) -> None:
         self.stop()
