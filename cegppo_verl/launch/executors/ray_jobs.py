@@ -53,13 +53,9 @@ class RayExecutor:
             SubmitError: no answer or no room at the head (passing), refused, or the name is another run's.
         """
         self._capacity = None
-        answer = self._dashboard.ask("POST", "/api/jobs/", request(task, self.profile))
-        if answer.ok:
-            return str(answer.json()["submission_id"])
-        known = self._dashboard.ask("GET", _path(task.name))
-        if not known.ok:
-            raise _refusal(answer)
-        _require_ours(task, known.json())
+        refusal = self._hand_in(task)
+        if refusal is not None:
+            self._find(task, refusal)
         return task.name
 
     def statuses(self, names: Sequence[str]) -> dict[str, JobStatus]:
@@ -99,6 +95,23 @@ class RayExecutor:
 
     def close(self) -> None:
         """Nothing is held."""
+
+    def _hand_in(self, task: Task) -> SubmitError | None:
+        try:
+            answer = self._dashboard.ask("POST", "/api/jobs/", request(task, self.profile))
+        except SubmitError as error:
+            return error
+        return None if answer.ok else _refusal(answer)
+
+    def _find(self, task: Task, refusal: SubmitError) -> None:
+        """The job may be there all the same: from before, or because only the answer was lost."""
+        try:
+            known = self._dashboard.ask("GET", _path(task.name), timeout=_CHECK_SECONDS)
+        except SubmitError:
+            raise refusal from None
+        if not known.ok:
+            raise refusal
+        _require_ours(task, known.json())
 
 
 def _path(name: str) -> str:

@@ -176,6 +176,13 @@ def test_a_submission_whose_answer_was_lost_is_found(server, tmp_path):
     known = {"metadata": request(given, executor(server).profile)["metadata"]}
     server.answers = lambda handler: (500, b"exists") if handler.command == "POST" else (200, known)
     assert executor(server).submit(given) == given.name
+    server.handle_error = lambda *_: None
+    server.answers = lambda handler: (200, known) if handler.command == "GET" else None  # hangs up
+    assert executor(server).submit(given) == given.name
+    server.answers = lambda handler: (404, b"") if handler.command == "GET" else None
+    with pytest.raises(SubmitError, match="no Ray answers") as caught:
+        executor(server).submit(given)
+    assert caught.value.passing
 
 
 NODE_DIED = """Job supervisor actor died: The actor died unexpectedly before finishing this task.
