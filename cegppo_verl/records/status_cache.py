@@ -25,6 +25,7 @@ from cegppo_verl.records.rundir import RunDir
 
 FILE = ".status-cache.json"
 VERSION = f"1 {cegppo_verl.__version__}"
+WORTH_KEEPING = 100  # runs: below, looking writes nothing
 SETTLED_SECONDS = 2.0  # a file younger than this may change again without its times showing it
 
 
@@ -81,8 +82,8 @@ class Folder:
         return found
 
     def save(self) -> None:
-        """Write what has changed; a folder that cannot be written to has no cache."""
-        if self.changed:
+        """Write what has changed; few runs are read quickly, and a folder that is read-only has no cache."""
+        if self.changed and len(self.entries) >= WORTH_KEEPING:
             text = json.dumps({"version": VERSION, "runs": self.entries}, separators=(",", ":"))
             with contextlib.suppress(OSError):
                 _replace(Path(self.path, FILE), text)
