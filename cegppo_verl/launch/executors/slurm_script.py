@@ -23,7 +23,7 @@ from cegppo_verl.errors import UserError
 from cegppo_verl.launch.driver import import_path
 from cegppo_verl.launch.executors.base import Task
 from cegppo_verl.launch.executors.profile import SlurmProfile
-from cegppo_verl.launch.jobs import LOGICAL_CPUS
+from cegppo_verl.launch.jobs import LOGICAL_CPUS, platform_environment
 
 OWN = "slurm.sh.j2"
 WARNING_SECONDS = 120  # before the time limit, for an orderly end; Slurm may be 60 s early
@@ -74,7 +74,7 @@ def variables(task: Task, profile: SlurmProfile) -> dict[str, Any]:
         "run_dir": str(task.run.path.absolute()),
         "python": profile.python,
         "command": list(task.command),
-        "environment": {**import_path(), **profile.environment, **task.environment},
+        "environment": _exports(task, profile),
         "setup": list(profile.setup),
         "nodes": task.need.nodes,
         "gpus_per_node": task.need.gpus_per_node,
@@ -83,6 +83,12 @@ def variables(task: Task, profile: SlurmProfile) -> dict[str, Any]:
         "requeue": profile.requeue,
         "profile": profile,
     }
+
+
+def _exports(task: Task, profile: SlurmProfile) -> dict[str, str]:
+    # A Ray of several nodes starts before the node side, which tells Ray's processes all this otherwise.
+    ray = platform_environment(task.cell) if task.need.nodes > 1 else {}
+    return {**import_path(), **ray, **profile.environment, **task.environment}
 
 
 def options(task: Task, profile: SlurmProfile) -> list[str]:
