@@ -100,7 +100,7 @@ class Overview:
     def _one(self, wanted: Wanted, places: list[Place] | None) -> Status:
         if not places:
             return Status(PLANNED, 0, wanted.goal.total)
-        own = (os.path.join(self.results, wanted.grid), wanted.name)
+        own = (f"{self.results}/{wanted.grid}", wanted.name)
         grid, name = own if own in places else places[0]
         folder = self._folder(grid)
         known = folder.facts(
