@@ -1,6 +1,7 @@
 """What a runner costs while nothing happens: its share of one core, and its memory.
 
-    python -m cegppo_verl.bench.runner_idle [--cells 10000] [--at-work 1000] [--seconds 60] [--plain] [--pid N]
+    python -m cegppo_verl.bench.runner_idle [--cells 10000] [--at-work 1000] [--seconds 60] [--plain]
+    python -m cegppo_verl.bench.runner_idle --pid N [--seconds 60]
 
 With ``--pid``, of any process. Otherwise of a runner started for it, whose grid and jobs are those of
 bench/idle_grid.py, with the live table, which costs more, and if asked with plain lines, too. It looks every

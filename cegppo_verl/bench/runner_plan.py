@@ -32,9 +32,10 @@ class Block:
         if name.partition(".")[0] in BLOCKED:
             raise ImportError(f"{name} must not be imported here")
 sys.meta_path.insert(0, Block())
-import io, json, resource
+import io, json
 from pathlib import Path
 from rich.console import Console
+from cegppo_verl.bench.peak_memory import peak_megabytes
 from cegppo_verl.launch import planning
 imported = time.perf_counter()
 grid, results = Path(sys.argv[1]), Path(sys.argv[2])
@@ -49,7 +50,7 @@ print(json.dumps({
     "import_seconds": imported - start,
     "plan_seconds": planned - imported,
     "show_seconds": shown - planned,
-    "peak_megabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000,
+    "peak_megabytes": peak_megabytes(),
 }))
 """
 

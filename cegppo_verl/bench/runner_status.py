@@ -29,9 +29,10 @@ class Block:
         if name.partition(".")[0] in BLOCKED:
             raise ImportError(f"{name} must not be imported here")
 sys.meta_path.insert(0, Block())
-import io, json, resource
+import io, json
 from pathlib import Path
 from rich.console import Console
+from cegppo_verl.bench.peak_memory import peak_megabytes
 from cegppo_verl.launch.verbs import status
 from cegppo_verl.launch.board import Board
 imported = time.perf_counter()
@@ -51,7 +52,7 @@ print(json.dumps({
     "show_seconds": shown - looked,
     "command_seconds": shown - start,
     "cpu_seconds": time.process_time(),
-    "peak_megabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000,
+    "peak_megabytes": peak_megabytes(),
 }))
 """
 
