@@ -99,6 +99,8 @@ def _spare(held, node, running, free, now):
     """GPUs of the node that stay free although the reserved item starts there on time."""
     if node not in held.nodes:
         return free[node]
+    if held.at <= now or math.isinf(held.at):  # nobody knows when: only what is free beyond the need
+        return max(0, free[node] - held.item.gpus_per_node)
     back = sum(
         r.item.gpus_per_node
         for r in running
@@ -212,6 +214,13 @@ def test_nothing_overtakes_where_the_end_is_unknown_or_overdue():
         assert admit([large, quick], [Running(Item("x", 1, 4), (1,), ends_at)], [4, 0], 0.0) == []
 
 
+def test_what_is_still_to_come_at_an_unknown_time_is_not_lent_out():
+    large, small = Item("large", 1, 3, 9.0, priority=1), Item("small", 1, 1, 0.1)
+    for ends_at in (None, -1.0):
+        running = [Running(Item(f"x{i}", 1, 1), (0,), ends_at) for i in range(3)]
+        assert admit([large, small], running, [1], 0.0) == []
+
+
 def test_what_can_never_fit_holds_nobody_up():
     decision = decide(
         [Item("huge", 3, 4, 9.0), Item("wide", 1, 9, 9.0), Item("a", 1, 1, 1.0)], [], [4, 4], 0.0
@@ -221,12 +230,12 @@ def test_what_can_never_fit_holds_nobody_up():
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.integers(0, 10**6), st.booleans())
-def test_an_endless_stream_of_small_cells_does_not_starve_a_large_one(seed, lengths_known):
+@given(st.integers(0, 10**6), st.booleans(), st.integers(1, 3), st.integers(2, 4))
+def test_an_endless_stream_of_small_cells_does_not_starve_a_large_one(seed, lengths_known, nodes, gpus):
     """Lengths are off by up to 2, yet the large cell starts before anything begun well after it came ends."""
     rng, free, ends, now, came = random.Random(seed), [4] * 4, {}, 0.0, 0.0
-    large = Item("large", 3, 4, 0.1, priority=1)
-    for step in range(400):
+    large = Item("large", nodes, gpus, 0.1, priority=1)
+    for step in range(150):
         stream = [
             Item(f"{step}-{i}", 1, 1, rng.uniform(0.5, 4.0) if lengths_known else None) for i in range(9)
         ]

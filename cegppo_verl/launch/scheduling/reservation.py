@@ -40,8 +40,8 @@ def reserve(item: Item, free: Sequence[int], ends: Sequence[Ends], now: float) -
 
     Among the nodes that are ready in time, those are held whose holding ties up least. What has run beyond
     its expected end is expected to end at any moment. Where that, or something of unknown length, has to be
-    waited for, the nodes with the fewest GPUs still to come free are held, and nothing may overtake on them:
-    the number to come can then only fall, so the item starts whatever the estimates were worth.
+    waited for, the nodes with the fewest GPUs still to come free are held, and only what is free there beyond
+    the need is lent: the number to come can then only fall, so the item starts whatever the estimates say.
 
     Args:
         free, ends: per node.
@@ -55,11 +55,14 @@ def reserve(item: Item, free: Sequence[int], ends: Sequence[Ends], now: float) -
     if len(possible) < item.nodes:
         return None
     at = possible[item.nodes - 1][0]
-    spare = {n: _free_at(at, free[n], ends[n]) - g for ready_at, n in possible if ready_at <= at}
+    in_time = [n for ready_at, n in possible if ready_at <= at]
     if at <= now or math.isinf(at):
-        chosen = sorted(spare, key=lambda n: (max(0, g - free[n]), n))
+        # What is still to come cannot be lent out: it would be lent again at every decision.
+        spare = {n: max(0, free[n] - g) for n in in_time}
+        chosen = sorted(in_time, key=lambda n: (max(0, g - free[n]), n))
     else:
-        chosen = sorted(spare, key=lambda n: (max(0, free[n] - spare[n]), n))
+        spare = {n: _free_at(at, free[n], ends[n]) - g for n in in_time}
+        chosen = sorted(in_time, key=lambda n: (max(0, free[n] - spare[n]), n))
     return Reservation(item, at, {n: spare[n] for n in chosen[: item.nodes]})
 
 
