@@ -25,7 +25,7 @@ from cegppo_verl.records.rundir import RunDir
 
 FILE = ".status-cache.json"
 VERSION = f"1 {cegppo_verl.__version__}"
-WORTH_KEEPING = 100  # runs: below, looking writes nothing
+WORTH_KEEPING = 100, 20_000_000  # runs, bytes of their sources: below both, looking writes nothing
 SETTLED_SECONDS = 2.0  # a file younger than this may change again without its times showing it
 
 
@@ -83,11 +83,17 @@ class Folder:
 
     def save(self) -> None:
         """Write what has changed; few runs are read quickly, and a folder that is read-only has no cache."""
-        if self.changed and len(self.entries) >= WORTH_KEEPING:
+        if self.changed and self._is_worth_keeping():
             text = json.dumps({"version": VERSION, "runs": self.entries}, separators=(",", ":"))
             with contextlib.suppress(OSError):
                 _replace(Path(self.path, FILE), text)
             self.changed = False
+
+    def _is_worth_keeping(self) -> bool:
+        runs, size = WORTH_KEEPING
+        if len(self.entries) >= runs:
+            return True
+        return sum(s[0] for entry in self.entries.values() for s in entry[2] if s is not None) >= size
 
 
 def _confirmed(path: str, entry: list[Any], goal: Goal) -> Facts | None:

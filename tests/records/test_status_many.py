@@ -37,7 +37,8 @@ def run(tmp_path: Path) -> RunDir:
 
 @pytest.fixture(autouse=True)
 def settled(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Files are believed at once, as if they were seconds old."""
+    """Files are believed at once, as if they were seconds old, and few runs are worth a cache."""
+    monkeypatch.setattr(status_cache, "WORTH_KEEPING", (0, 0))
     monkeypatch.setattr(status_cache, "SETTLED_SECONDS", -60.0)
 
 
@@ -341,6 +342,16 @@ def test_a_damaged_cache_is_no_cache(run: RunDir, text: str) -> None:
     (run.path.parent / status_cache.FILE).write_text(text)
     assert look(run) == Status("failed", 1, 4, "x")
     assert look(run) == Status("failed", 1, 4, "x")
+
+
+@pytest.mark.parametrize(("worth", "kept"), [((2, 10**9), False), ((1, 10**9), True), ((2, 300), True)])
+def test_looking_at_few_small_runs_writes_nothing(
+    run: RunDir, monkeypatch: pytest.MonkeyPatch, worth: tuple[int, int], kept: bool
+) -> None:
+    monkeypatch.setattr(status_cache, "WORTH_KEEPING", worth)
+    attempt(run, range(1, 5), outcome="failed", cause="x")
+    look(run)
+    assert (run.path.parent / status_cache.FILE).exists() is kept
 
 
 def test_a_folder_that_cannot_be_written_has_no_cache(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
