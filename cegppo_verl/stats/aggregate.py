@@ -163,11 +163,11 @@ def _matrix(scores: np.ndarray) -> np.ndarray:
 def _interval(
     point: float, replicates: np.ndarray, level: float, scores: np.ndarray, method: str
 ) -> Interval:
-    count = len(scores)
-    if count < 2:
-        return no_interval(point, level, *scores.shape)
+    runs, tasks = scores.shape
+    if runs < 2:
+        return no_interval(point, level, runs, tasks)
     if method == "percentile":
         low, high = np.quantile(replicates, _tails(level))
-        return Interval(point, float(low), float(high), level, *scores.shape)
-    half = stdtrit(count - 1, (1 + level) / 2) * np.sqrt(count / (count - 1)) * replicates.std()
-    return Interval(point, float(point - half), float(point + half), level, *scores.shape, "bootstrap t")
+        return Interval(point, float(low), float(high), level, runs, tasks)
+    half = float(stdtrit(runs - 1, (1 + level) / 2) * np.sqrt(runs / (runs - 1)) * replicates.std())
+    return Interval(point, point - half, point + half, level, runs, tasks, "bootstrap t")

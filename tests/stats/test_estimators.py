@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.signal import savgol_filter
 
-from cegppo_verl.stats import avg_at_k, moving_mean, pass_at_k, problem_counts
+from cegppo_verl.stats import avg_at_k, maj_at_k, moving_mean, pass_at_k, problem_counts
 
 NAN = float("nan")
 
@@ -67,3 +67,31 @@ def test_moving_mean_is_a_savitzky_golay_filter_of_order_1(window: int) -> None:
 def test_moving_mean_leaves_a_straight_line_alone() -> None:
     line = np.arange(20.0)
     np.testing.assert_allclose(moving_mean(line, 7), line)
+
+
+def test_majority_by_hand() -> None:
+    answers = np.array([[7, 7, 8, 9], [7, 7, 8, 8], [-1, -1, -1, 5], [1, 2, 3, 4], [-1, -1, -1, -1]])
+    correct = np.array([[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 0, 1], [0, 0, 0, 1], [0, 0, 0, 0]])
+    found = maj_at_k(answers, correct, 4, np.random.default_rng(0))
+    assert found.tolist() == [[1.0, 0.5, 1.0, 0.25, 0.0]]
+
+
+def test_majority_of_fewer_samples_is_the_mean_over_subsets() -> None:
+    answers, correct = np.array([[1, 1, 2, 2, 3]]), np.array([[1, 1, 0, 0, 0]])
+
+    def share(subset: tuple[int, ...]) -> float:
+        votes = np.bincount([answers[0, i] for i in subset], minlength=4)
+        top = np.flatnonzero(votes == votes.max())
+        return float(1 in top) / len(top)
+
+    exact = np.mean([share(subset) for subset in combinations(range(5), 3)])
+    found = maj_at_k(answers, correct, 3, np.random.default_rng(0), draws=20_000)
+    assert found[0, 0] == pytest.approx(exact, abs=0.01)
+
+
+def test_majority_of_one_is_the_mean_and_too_few_samples_give_none() -> None:
+    answers, correct = np.array([[1, 2, 3, 4]]), np.array([[1, 0, 0, NAN]])
+    assert maj_at_k(answers, correct, 1, np.random.default_rng(0), draws=20_000)[0, 0] == pytest.approx(
+        1 / 3, abs=0.02
+    )
+    assert np.isnan(maj_at_k(answers, correct, 4, np.random.default_rng(0))[0, 0])
