@@ -209,7 +209,7 @@ def test_what_would_wait_for_ever_is_refused_before(bench: Bench, tmp_path: Path
 
 
 def test_a_refused_job_is_not_worth_another_try(bench: Bench) -> None:
-    with pytest.raises(SubmitError, match="(?i)invalid partition") as refused:
+    with pytest.raises(SubmitError, match=r"(?i)invalid partition") as refused:
         bench.executor(partition="nowhere").submit(bench.task("run"))
     assert not refused.value.passing
 
