@@ -460,9 +460,9 @@ def outer(bench: Bench) -> Iterator[Callable[..., Outer]]:
 
 
 def gone(bench: Bench, patience: float = 5.0) -> bool:
-    """Whether nothing of the cell is left, now or in a moment."""
+    """Whether nothing of the cell is left, now or in a moment; the node side lets go of its lock last."""
     deadline = time.monotonic() + patience
-    while bench.left() and time.monotonic() < deadline:
+    while (bench.left() or bench.status().state == "running") and time.monotonic() < deadline:
         time.sleep(0.02)
     return bench.left() == []
 
