@@ -6,7 +6,7 @@ from cegppo_verl.experiment.cell import Cell
 from cegppo_verl.launch.attempt import FAILED, INTERRUPTED, STOPPED, cell_json
 from cegppo_verl.launch.causes import Cause, Kind
 from cegppo_verl.launch.executors.base import JobStatus
-from cegppo_verl.launch.node import EXIT_BUSY
+from cegppo_verl.launch.node import EXIT_BUSY, EXIT_STORAGE
 from cegppo_verl.records import progress, submission
 from cegppo_verl.records.rundir import Attempt, RunDir
 from cegppo_verl.records.submission import Submission
@@ -23,7 +23,9 @@ REASONS: dict[str, Kind] = {
     "CANCELLED": Kind.USER_ERROR,
     "STOPPED": Kind.USER_ERROR,
 }
-REVOKED = Kind.USER_ERROR
+NO_STORAGE = Cause(
+    "the records could not be written: their disk is full, over quota, read-only or failing", Kind.USER_ERROR
+)
 
 
 def conclude(cell: Cell, run: RunDir, job: Submission, status: JobStatus) -> Cause | None:
@@ -40,6 +42,8 @@ def _cause(cell: Cell, run: RunDir, job: Submission, status: JobStatus) -> Cause
     if progress.missing(run, cell_json(cell)) is None:
         return None
     mine = [a for a in run.attempts() if a.record().get("submission") == job.name]
+    if status.exit_code == EXIT_STORAGE and (not mine or "outcome" not in mine[-1].record()):
+        return _silent(mine[-1] if mine else _claimed(run, job), NO_STORAGE)
     if not mine:
         if status.exit_code == EXIT_BUSY:
             return Cause("another process executes this cell, left alone", Kind.USER_ERROR)

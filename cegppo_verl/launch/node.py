@@ -6,6 +6,7 @@ on where the files say. It holds the cell's lock while it works, so no cell runs
 
 from __future__ import annotations
 
+import errno
 import signal
 import sys
 from pathlib import Path
@@ -18,6 +19,8 @@ from cegppo_verl.records import marks, progress, submission
 from cegppo_verl.records.rundir import RunDir
 
 EXIT_DONE, EXIT_FAILED, EXIT_BUSY, EXIT_INTERRUPTED = 0, 1, 75, 143  # 75: sysexits' EX_TEMPFAIL
+EXIT_STORAGE = 74  # sysexits' EX_IOERR: the only way left to say it when nothing can be written
+STORAGE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE)
 LOCK_PATIENCE = 30.0  # seconds: a killed predecessor may take a moment to go
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
@@ -38,6 +41,11 @@ def main(arguments: list[str] | None = None) -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_USER_ERROR
+    except OSError as error:
+        if error.errno not in STORAGE_ERRORS:
+            raise
+        print(f"error: the records cannot be written: {error}", file=sys.stderr)
+        return EXIT_STORAGE
 
 
 def serve(run: RunDir) -> int:

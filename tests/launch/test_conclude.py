@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import pytest
 from launch.fake_trainer import make_cells
 
 from cegppo_verl.experiment.cell import Cell
+from cegppo_verl.launch import node
 from cegppo_verl.launch.attempt import cell_json
 from cegppo_verl.launch.causes import Kind
 from cegppo_verl.launch.conclude import conclude
 from cegppo_verl.launch.executors.base import JobState, JobStatus
-from cegppo_verl.launch.node import EXIT_BUSY
+from cegppo_verl.launch.node import EXIT_BUSY, EXIT_STORAGE
 from cegppo_verl.records import submission
 from cegppo_verl.records.rundir import RunDir
 from cegppo_verl.records.status import FAILED, status_of
@@ -83,6 +85,35 @@ def test_a_job_whose_node_never_came_up_is_tried_again(scene: Scene) -> None:
     found = scene.end("BOOT_FAIL")
     assert found is not None
     assert found[1] is Kind.NODE_LOST
+
+
+@pytest.mark.parametrize("began", [True, False])
+def test_a_full_disk_has_a_name_although_the_attempt_could_not_write_it(scene: Scene, began: bool) -> None:
+    if began:
+        scene.attempt()
+    found = scene.end("FAILED", EXIT_STORAGE)
+    assert found is not None
+    assert "disk is full" in found[0]
+    assert found[1] is Kind.USER_ERROR
+    assert scene.record()["cause"] == found[0]
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(errno.ENOSPC, EXIT_STORAGE), (errno.EROFS, EXIT_STORAGE), (errno.ENOENT, None)]
+)
+def test_the_node_side_says_by_its_exit_code_that_it_cannot_write(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, number: int, code: int | None
+) -> None:
+    def refuse(run: RunDir) -> int:
+        raise OSError(number, "no")
+
+    monkeypatch.setattr(node, "serve", refuse)
+    monkeypatch.setattr(node, "SIGNALS", ())
+    if code is None:
+        with pytest.raises(OSError, match="no"):
+            node.main([str(scene.run.path)])
+    else:
+        assert node.main([str(scene.run.path)]) == code
 
 
 def test_a_cell_in_other_hands_is_no_failure_of_it(scene: Scene) -> None:
