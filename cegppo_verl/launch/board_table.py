@@ -15,7 +15,7 @@ from cegppo_verl.records.status import DONE, LIVE, RUNNING
 
 COLOURS = {"done": "green", "running": "cyan", "stalled": "yellow", "failed": "red", "planned": "dim"}
 COLOURS |= {"queued": "blue", "stopped": "magenta"}
-BAR = 10  # characters
+BAR = 6  # characters
 LEFT = ("cell", "state")
 
 
@@ -29,7 +29,10 @@ def table(board: Board, most: int, hint: str | None = None) -> Table:
     device = any(r.last.get("mfu") for r in rows)
     drawn = Table(box=None, pad_edge=False, header_style="bold", caption_justify="left", caption_style="dim")
     for title in _titles(device):
-        drawn.add_column(title, justify="left" if title in LEFT else "right", no_wrap=True)
+        if title == "cell":  # on a narrow terminal the names give way, not the numbers
+            drawn.add_column(title, overflow="ellipsis", min_width=8)
+        else:
+            drawn.add_column(title, justify="left" if title in LEFT else "right", no_wrap=True)
     paces = board.paces()
     for row in rows:
         drawn.add_row(*_cells(row, board.left(row, paces), device))
@@ -78,7 +81,7 @@ def state_text(row: Row) -> Text:
 
 
 def bar(step: int, total: int) -> str:
-    """``███▌······``: the share of the steps done."""
+    """``██▌···``: the share of the steps done."""
     eighths = round(8 * BAR * min(max(step / total, 0.0), 1.0)) if total else 0
     part = " ▏▎▍▌▋▊▉"[eighths % 8] if eighths % 8 else ""
     return ("█" * (eighths // 8) + part).ljust(BAR, "·")

@@ -462,7 +462,7 @@ def test_watch_in_a_terminal_gives_it_back(
     monkeypatch.setattr(watch.time, "sleep", leave)
     watch.run(grid, None, None, results, screen)
     text = file.getvalue()
-    assert "██▌······· 1/4" in text
+    assert "█▌···· 1/4" in text
     assert "Ctrl-C ends the view" in text
     assert text.count("\x1b[?25l") == text.count("\x1b[?25h") == 1
     assert "owned" not in text

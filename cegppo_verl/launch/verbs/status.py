@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from rich.console import Console
 from rich.table import Table
@@ -71,16 +71,21 @@ def show(
 
 
 def _by_cell(cells: Sequence[Cell], states: Mapping[str, Status], board: Board) -> Table:
-    table = _table(
-        ("cell", "id", "state", "step", "accuracy", "entropy", "left", "why"), ("cell", "id", "why")
-    )
-    paces = board.paces()
-    for cell in cells:
-        row, status = board.rows[cell.id], states[cell.id]
-        left = duration(board.left(row, paces)) if row.state in LIVE else ""
-        shown = [f"{row.step}/{status.total}", number(row.accuracy), number(row.entropy), left]
-        table.add_row(plain(cell.slug), plain(cell.id), _state(row), *map(plain, shown), plain(_why(status)))
+    left, why = _lefts(cells, board), [_why(states[cell.id]) for cell in cells]
+    told = [title for title, texts in (("left", left), ("why", why)) if any(texts)]
+    table = _table(("cell", "id", "state", "step", "accuracy", "entropy", *told), ("cell", "id", "why"))
+    for cell, *rest in zip(cells, left, why, strict=True):
+        row = board.rows[cell.id]
+        shown = [f"{row.step}/{states[cell.id].total}", number(row.accuracy), number(row.entropy)]
+        more = [text for title, text in zip(("left", "why"), rest, strict=True) if title in told]
+        table.add_row(plain(cell.slug), plain(cell.id), _state(row), *map(plain, [*shown, *more]))
     return table
+
+
+def _lefts(cells: Sequence[Cell], board: Board) -> list[str]:
+    paces = board.paces()
+    rows = [board.rows[cell.id] for cell in cells]
+    return [duration(board.left(row, paces)) if row.state in LIVE else "" for row in rows]
 
 
 def _state(row: Row) -> Any:
@@ -114,8 +119,11 @@ def _by_arm(cells: Sequence[Cell], board: Board) -> Table:
 def _table(titles: Sequence[str], left: Sequence[str]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title in titles:
-        aligned = "left" if title in (*left, "state") else "right"
-        table.add_column(title, justify="left" if aligned == "left" else "right", no_wrap=title != "why")
+        aligned: Literal["left", "right"] = "left" if title in (*left, "state") else "right"
+        if title == "cell":  # on a narrow terminal the names give way, not the numbers
+            table.add_column(title, overflow="ellipsis", min_width=8)
+        else:
+            table.add_column(title, justify=aligned, no_wrap=title != "why")
     return table
 
 
