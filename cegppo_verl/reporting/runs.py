@@ -44,10 +44,11 @@ class RunView:
 
         Args:
             status: from ``records.status.status_of``.
-            cell: the planned cell, used when the directory has no readable cell.json (a run not yet begun).
+            cell: the planned cell, used when the directory has no readable cell.json (a run not yet begun);
+                it also names the arm, as a run that two grids share bears the name its first grid gave it.
         """
         kept = read_json(run_dir / "cell.json")
-        resolved = dict(kept or cell or {})
+        resolved = {**(kept or cell or {}), **({"arm": cell["arm"]} if cell and "arm" in cell else {})}
         metrics = load_metrics(run_dir)
         samples = load_samples(run_dir, cell_id=str(resolved.get("id", "")), seed=_seed(resolved))
         notes = (*_file_notes(run_dir, status), *metrics.notes, *samples.notes)

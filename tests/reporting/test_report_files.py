@@ -206,6 +206,13 @@ def test_damaged_directories_give_a_report_that_says_so(tmp_path: Path, damage) 
         assert "failed: step 1 of 8 is not logged" in page
 
 
+def test_a_run_that_two_grids_share_bears_the_arms_name_of_the_grid_at_hand(tmp_path: Path) -> None:
+    run_dir = FakeRun(arm="first-name", verdicts={8: VERDICTS}).write(tmp_path)
+    planned = {**json.loads((run_dir / "cell.json").read_text()), "arm": "here"}
+    assert RunView.load(run_dir, Status(DONE, 8, 8), cell=planned).arm == "here"
+    assert RunView.load(run_dir, Status(DONE, 8, 8)).arm == "first-name"
+
+
 @pytest.mark.usefixtures("no_png")
 def test_only_a_directory_and_nothing_known(tmp_path: Path) -> None:
     run_dir = tmp_path / "ce__toy-xs__seed0-000000000000"
