@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import json
 import os
@@ -21,8 +22,9 @@ from cegppo_verl.evaluation.pool import Pool
 
 VERSION = 1  # raise it when the same response could get another verdict
 OUTCOMES = ("correct", "wrong", "no_answer", "timeout", "grader_error")
-SECONDS = 5.0  # per item; math-verify's own default
+SECONDS = 5.0  # of one core, per item; math-verify's own default, which counts on the clock
 MAX_TRUTH = 10_000  # characters
+REMEMBERED = 16_384  # verdicts: the samples of one prompt often end in the same answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +65,7 @@ def _accepted(text: str) -> list[str]:
     if text.lstrip().startswith("["):
         try:
             value = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             return [text]
         if isinstance(value, list) and all(isinstance(item, str) for item in value):
             return value
@@ -89,11 +91,12 @@ class Grader:
 
     Args:
         workers: the most processes; started only when an item needs one.
-        seconds: time limit per item.
+        seconds: time limit per item, counted on its core; four times as much on the clock.
     """
 
     def __init__(self, workers: int = 2, seconds: float = SECONDS) -> None:
         self._pool = Pool(workers, seconds)
+        self._seen: dict[tuple[str, str], str] = {}
 
     def grade(self, response: str, truth: str, extract: str = "boxed") -> Verdict:
         """The verdict on one response.
@@ -123,7 +126,22 @@ class Grader:
             return "correct"
         if number is not None and not truth.texts:
             return "wrong"
-        return self._pool.ask({"answer": answer, "truths": [*sorted(truth.integers), *truth.texts]})
+        return self._seen.get((answer, text)) or self._ask(answer, text, truth)
+
+    def _ask(self, answer: str, text: str, truth: Truth) -> str:
+        outcome = self._pool.ask({"answer": answer, "truths": [*sorted(truth.integers), *truth.texts]})
+        if outcome == "late":  # a busy machine's fault as likely as the item's
+            return "timeout"
+        if outcome != "grader_error":
+            self._remember((answer, text), outcome)
+        return outcome
+
+    def _remember(self, item: tuple[str, str], outcome: str) -> None:
+        """Keep a verdict that would be the same again; the oldest makes room."""
+        self._seen[item] = outcome
+        if len(self._seen) > REMEMBERED:
+            with contextlib.suppress(KeyError, RuntimeError):  # another thread made room
+                self._seen.pop(next(iter(self._seen)))
 
     def close(self) -> None:
         """End the processes; the grader can be used again."""

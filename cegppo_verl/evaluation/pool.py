@@ -1,7 +1,8 @@
-"""A few worker processes with a time limit per item; a stuck worker is killed and replaced.
+"""A few worker processes with a time limit per item; a stuck worker is ended and replaced.
 
-Plain subprocesses with pipes instead of ``multiprocessing``: nothing is forked from a process with threads,
-and the caller's ``__main__`` (a Ray worker, a notebook) is not imported again in every child.
+Plain subprocesses and sockets instead of ``multiprocessing``: nothing is forked from a process with threads,
+and the caller's ``__main__`` (a Ray worker, a notebook) is not imported again in every child. No signal is
+used here, so any thread may ask. ``worker.py`` holds the limits; the deadline here only backs them up.
 """
 
 from __future__ import annotations
@@ -10,89 +11,128 @@ import atexit
 import contextlib
 import json
 import os
-import queue
-import select
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
+from itertools import count
 from pathlib import Path
 from typing import Any
 
+from cegppo_verl.evaluation.worker import PATIENCE
+
 WORKER = Path(__file__).with_name("worker.py")
 START_SECONDS = 120.0  # importing sympy takes half a second, or much longer on a crowded machine
+GRACE = 5.0  # seconds after the worker's own limit
+ENDING = 10.0  # seconds to wait for a killed process: one stuck in the kernel must not hold us
 
 
 class WorkerDiedError(Exception):
-    """The process ended without an answer."""
+    """The child ended without an answer; the next one is at the same line."""
 
 
-class Worker:
-    """One grading process. Used by one thread at a time."""
+class LineClosedError(WorkerDiedError):
+    """The nurse is gone, and with it the whole crew."""
 
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
+
+class Line:
+    """The connection to one child. Used by one thread at a time."""
+
+    def __init__(self, connection: socket.socket, crew: Crew) -> None:
+        self._connection, self.crew = connection, crew
         self._rest = b""
-        # -P: the folder of the script must not shadow the standard library.
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", str(WORKER), repr(seconds)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-        )
-        try:
-            self._read(START_SECONDS)
-        except BaseException:
-            self.kill()
-            raise
+        self._ids = count()
 
-    def ask(self, request: dict[str, Any]) -> str:
-        """The outcome for one item.
+    def ask(self, request: dict[str, Any], seconds: float) -> str:
+        """correct, wrong, grader_error, timeout or late, within ``seconds`` of the clock.
 
         Raises:
-            TimeoutError: no answer within the limit; the worker must be killed.
-            WorkerDiedError: the process ended by itself.
+            TimeoutError: no answer in time; the whole crew must be ended.
+            WorkerDiedError: the child, or (LineClosedError) the crew, ended by itself.
         """
-        assert self._process.stdin is not None
+        number, end = next(self._ids), time.monotonic() + seconds
+        self._send(json.dumps({"id": number, **request}).encode() + b"\n", seconds)
+        while True:
+            reply = json.loads(self._line(end))
+            if reply["outcome"] == "died":
+                raise WorkerDiedError
+            if reply["id"] in (None, number):  # another number: the answer to what was given up
+                return reply["outcome"]
+
+    def _send(self, message: bytes, seconds: float) -> None:
+        self._connection.settimeout(seconds)
         try:
-            self._process.stdin.write(json.dumps(request).encode() + b"\n")
-            self._process.stdin.flush()
+            self._connection.sendall(message)
+        except TimeoutError:
+            raise
         except OSError as error:
-            raise WorkerDiedError from error
-        return self._read(self._seconds)
+            raise LineClosedError from error
 
-    def _read(self, seconds: float) -> str:
-        assert self._process.stdout is not None
-        descriptor = self._process.stdout.fileno()
-        end = time.monotonic() + seconds
+    def _line(self, end: float) -> bytes:
         while b"\n" not in self._rest:
-            left = end - time.monotonic()
-            poller = select.poll()  # select.select fails on descriptors above 1023
-            poller.register(descriptor, select.POLLIN)
-            if left <= 0 or not poller.poll(left * 1000):
-                raise TimeoutError
-            chunk = os.read(descriptor, 65536)
-            if not chunk:
-                raise self._ended()
-            self._rest += chunk
+            self._rest += self._receive(end)
         line, self._rest = self._rest.split(b"\n", 1)
-        return json.loads(line)["outcome"]
+        return line
 
-    def _ended(self) -> Exception:
-        return TimeoutError() if self._process.wait() == -signal.SIGALRM else WorkerDiedError()
+    def _receive(self, end: float) -> bytes:
+        self._connection.settimeout(max(end - time.monotonic(), 1e-3))
+        try:
+            chunk = self._connection.recv(65536)
+        except ConnectionError as error:
+            raise LineClosedError from error
+        if not chunk:
+            raise LineClosedError
+        return chunk
 
-    def kill(self) -> None:
-        """End the process and collect it."""
-        self._process.kill()
-        self._process.wait()
-        for pipe in (self._process.stdin, self._process.stdout):
-            with contextlib.suppress(OSError):
-                pipe.close()  # type: ignore[union-attr]
+    def shut(self) -> None:
+        """Wake up whoever waits here. The descriptor stays: a closed one could be another's by then."""
+        with contextlib.suppress(OSError):
+            self._connection.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Give the descriptor back; only for the thread that has the line."""
+        self._connection.close()
+
+
+class Crew:
+    """One nurse process and its children, one per line."""
+
+    def __init__(self, size: int, seconds: float) -> None:
+        self.patience = START_SECONDS + seconds * PATIENCE + GRACE
+        pairs = [socket.socketpair() for _ in range(size)]
+        theirs = [far.fileno() for _, far in pairs]
+        # -P: the folder of the script must not shadow the standard library.
+        self.process = subprocess.Popen(
+            [sys.executable, "-P", str(WORKER), repr(seconds), *map(str, theirs)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            pass_fds=theirs,
+            start_new_session=True,  # one group, ended as one; Ctrl-C is the caller's business
+        )
+        for _, far in pairs:
+            far.close()
+        self.lines = [Line(near, self) for near, _ in pairs]
+
+    def heard(self, seconds: float) -> None:
+        """The first answer: from now on nothing waits for an import."""
+        self.patience = seconds * PATIENCE + GRACE
+
+    def end(self) -> None:
+        """End all its processes and collect the nurse."""
+        for line in self.lines:
+            line.shut()
+        if self.process.returncode is None:  # not collected, so that the number is still its own
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(ENDING)
 
 
 class Pool:
-    """At most ``size`` workers, each started when first needed; any number of threads may ask."""
+    """At most ``size`` workers, started when first needed; any number of threads may ask."""
 
     def __init__(self, size: int, seconds: float) -> None:
         self._size, self._seconds = size, seconds
@@ -101,42 +141,66 @@ class Pool:
 
     def _reset(self) -> None:
         self._owner = os.getpid()
+        self._lock = threading.Lock()
         self._slots = threading.BoundedSemaphore(self._size)
-        self._idle: queue.LifoQueue[Worker] = queue.LifoQueue()
+        self._idle: list[Line] = []
+        self._crew: Crew | None = None
 
     def ask(self, request: dict[str, Any]) -> str:
-        """correct, wrong, timeout or grader_error; a worker that just dies gets a second try."""
-        if self._owner != os.getpid():  # the pipes of a forked copy belong to the parent
-            self._reset()
+        """correct, wrong, timeout, late or grader_error; an item whose worker just dies gets a second try."""
+        if self._owner != os.getpid():
+            self._forget()
         with self._slots:
             return self._once(request) or self._once(request) or "grader_error"
 
     def _once(self, request: dict[str, Any]) -> str | None:
+        line, whole = self._take(), False
         try:
-            worker = self._take()
-        except (TimeoutError, WorkerDiedError):
+            outcome = line.ask(request, line.crew.patience)
+            line.crew.heard(self._seconds)
+            whole = True
+            return outcome
+        except TimeoutError:
+            return "late"
+        except WorkerDiedError as error:
+            whole = not isinstance(error, LineClosedError)
             return None
-        try:
-            outcome = worker.ask(request)
-        except (TimeoutError, WorkerDiedError) as error:
-            worker.kill()
-            return "timeout" if isinstance(error, TimeoutError) else None
-        except BaseException:
-            worker.kill()
-            raise
-        self._idle.put(worker)
-        return outcome
+        finally:
+            self._give_back(line, whole)
 
-    def _take(self) -> Worker:
-        try:
-            return self._idle.get_nowait()
-        except queue.Empty:
-            return Worker(self._seconds)
+    def _take(self) -> Line:
+        with self._lock:
+            if self._crew is None:
+                self._crew = Crew(self._size, self._seconds)
+                self._idle = list(self._crew.lines)
+            return self._idle.pop()  # as many lines as slots: there is one
+
+    def _give_back(self, line: Line, whole: bool) -> None:
+        with self._lock:
+            if line.crew is self._crew and whole:
+                self._idle.append(line)
+                return
+        line.close()
+        self._retire(line.crew)
+
+    def _retire(self, crew: Crew | None) -> None:
+        """End a crew unless another thread did, and the lines that nobody holds."""
+        with self._lock:
+            if crew is None or crew is not self._crew:
+                return
+            idle, self._idle, self._crew = self._idle, [], None
+        crew.end()
+        for line in idle:
+            line.close()
+
+    def _forget(self) -> None:
+        """In a forked copy: the crew is the parent's; an open copy of a line would keep orphans alive."""
+        lines = self._crew.lines if self._crew is not None else []
+        self._reset()
+        for line in lines:
+            line.close()
 
     def close(self) -> None:
-        """End the idle workers; the pool can be used again."""
-        if self._owner != os.getpid():
-            return
-        with contextlib.suppress(queue.Empty):
-            while True:
-                self._idle.get_nowait().kill()
+        """End the workers; the pool can be used again."""
+        if self._owner == os.getpid():
+            self._retire(self._crew)

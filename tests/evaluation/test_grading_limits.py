@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -37,7 +38,6 @@ def test_a_tower_of_powers_ends_in_time_and_the_next_item_is_graded(tower, grade
     start = time.monotonic()
     assert grader.grade(f"\\boxed{{{tower}}}", "5").outcome in ("timeout", "grader_error")
     assert time.monotonic() - start < LIMIT * 2 + SLACK
-    grader._pool._seconds = 60.0  # only the tower is meant to be short of time
     assert grader.grade("\\boxed{\\frac{10}{2}}", "5").outcome == "correct"
 
 
@@ -91,19 +91,25 @@ def test_many_threads_share_two_workers_and_leave_the_callers_signals_alone():
     with ThreadPoolExecutor(8) as threads:
         found = list(threads.map(lambda item: grader.grade(*item).correct, items))
     assert found == [i % 3 != 0 for i in range(24)]
-    assert grader._pool._idle.qsize() <= 2
+    assert len(grader._pool._idle) == 2
     assert signal.getsignal(signal.SIGALRM) is before
     assert (signal.getitimer(signal.ITIMER_REAL)[0] > 0) == armed  # armed by the test runner's own time limit
     grader.close()
 
 
-def test_a_worker_that_is_killed_is_replaced_and_the_item_tried_again(patient):
-    assert patient.grade("\\boxed{\\frac{10}{2}}", "5").correct
-    worker = patient._pool._idle.get_nowait()
-    worker._process.kill()
-    worker._process.wait()
-    patient._pool._idle.put(worker)
-    assert patient.grade("\\boxed{\\frac{10}{2}}", "5").outcome == "correct"
+@pytest.mark.parametrize("whose", ["nurse", "child"])
+def test_a_process_that_is_killed_is_replaced_and_the_item_tried_again(whose, grader):
+    assert grader.grade("\\boxed{\\frac{10}{2}}", "5").correct
+    nurse = grader._pool._crew.process.pid
+    (child,) = children(nurse)
+    os.kill(nurse if whose == "nurse" else child, signal.SIGKILL)
+    assert grader.grade("\\boxed{\\frac{20}{4}}", "5").outcome == "correct"
+    assert (grader._pool._crew.process.pid == nurse) == (whose == "child")
+
+
+def children(pid):
+    """Process ids of a process's children."""
+    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def test_a_worker_that_cannot_start_is_a_grader_error(monkeypatch, tmp_path):
@@ -113,47 +119,24 @@ def test_a_worker_that_cannot_start_is_a_grader_error(monkeypatch, tmp_path):
     assert Grader(workers=1).grade("\\boxed{\\frac12}", "5").outcome == "grader_error"
 
 
-def test_a_forked_child_starts_its_own_workers(patient):
-    assert patient.grade("\\boxed{\\frac{10}{2}}", "5").correct
-    parents = idle_process(patient)
+def test_a_forked_child_starts_its_own_workers(grader):
+    assert grader.grade("\\boxed{\\frac{10}{2}}", "5").correct
+    nurse = grader._pool._crew.process.pid
     child = os.fork()
     if child == 0:
-        right = patient.grade("\\boxed{\\frac{12}{2}}", "6").correct
-        os._exit(0 if right and idle_process(patient) != parents else 1)
+        right = grader.grade("\\boxed{\\frac{12}{2}}", "6").correct
+        other = grader._pool._crew.process.pid != nurse
+        grader.close()
+        os._exit(0 if right and other else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-    assert patient.grade("\\boxed{\\frac{14}{2}}", "7").correct
-    assert idle_process(patient) == parents
-
-
-def idle_process(grader):
-    """Process id of the only idle worker."""
-    (worker,) = grader._pool._idle.queue
-    return worker._process.pid
-
-
-def test_a_stuck_worker_ends_by_itself_when_its_parent_is_gone():
-    # The kernel's alarm, not a Python handler: the loop below is one long operation inside C.
-    code = (
-        "import sys; sys.path.insert(0, sys.argv[1]); from worker import *; import worker\n"
-        "signal.signal(signal.SIGALRM, signal.SIG_DFL); worker.GRACE = 0.5\n"
-        "worker.judged = lambda request: 9 ** 9 ** 9 ** 9\nserve(0.5)\n"
-    )
-    folder = str(pool_module.WORKER.parent)
-    process = subprocess.Popen([sys.executable, "-c", code, folder], stdin=subprocess.PIPE, stdout=-1)
-    assert process.stdin is not None
-    process.stdin.write(b"{}\n")
-    process.stdin.flush()
-    try:
-        assert process.wait(timeout=60) == -signal.SIGALRM
-    finally:
-        process.kill()
-        process.communicate()
+    assert grader.grade("\\boxed{\\frac{14}{2}}", "7").correct
+    assert grader._pool._crew.process.pid == nurse
 
 
 def test_nothing_is_started_before_it_is_needed():
     grader, threads = Grader(), threading.active_count()
     assert grader.grade("\\boxed{5}", "5").correct
-    assert grader._pool._idle.qsize() == 0
+    assert grader._pool._crew is None
     assert threading.active_count() == threads
 
 
