@@ -47,9 +47,9 @@ def describe(rule: Mapping[str, Any]) -> str:
 
 
 def _holds(rule: Mapping[str, Any], step: LoggedStep) -> bool:
-    value = step.data.get(rule["metric"])
-    if value is None or step.step <= (rule.get("after_step") or 0):
+    if rule["metric"] not in step.data or step.step <= (rule.get("after_step") or 0):
         return False
+    value = _number(step.data[rule["metric"]])
     if rule.get("not_finite"):
         return not math.isfinite(value)
     below, above = rule.get("below"), rule.get("above")
@@ -57,4 +57,9 @@ def _holds(rule: Mapping[str, Any], step: LoggedStep) -> bool:
 
 
 def _shown(rule: Mapping[str, Any], step: LoggedStep) -> str:
-    return f"{step.data[rule['metric']]:g}"
+    return f"{_number(step.data[rule['metric']]):g}"
+
+
+def _number(value: Any) -> float:
+    """verl's log holds null for a number that was NaN or infinite; a comparison never holds for either."""
+    return float(value) if isinstance(value, int | float) else math.nan

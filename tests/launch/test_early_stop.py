@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from cegppo_verl.launch.early_stop import EarlyStop, describe
-from cegppo_verl.records.progress import LoggedStep
+from cegppo_verl.records.progress import LoggedStep, parse_line
 
 
 def steps(
@@ -53,6 +53,14 @@ def test_the_first_steps_may_be_left_out() -> None:
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_a_number_that_is_none(value: float) -> None:
     assert steps({"metric": "actor/entropy", "not_finite": True}, [1.0, value])[1] is not None
+
+
+def test_verl_writes_null_for_what_is_no_number() -> None:
+    line = parse_line(b'{"step": 3, "data": {"training/global_step": 3, "actor/entropy": null}}')
+    assert line is not None
+    said = EarlyStop([{"metric": "actor/entropy", "not_finite": True}]).see(line)
+    assert said == "early stop at step 3: actor/entropy not finite (it was nan)"
+    assert EarlyStop([BELOW, {**BELOW, "below": None, "above": 1.0}]).see(line) is None
 
 
 def test_a_comparison_never_holds_for_nan() -> None:
