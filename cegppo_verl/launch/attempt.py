@@ -47,8 +47,9 @@ def execute(cell: Cell, run: RunDir, submission: Submission | None = None) -> st
     except UserError as error:
         return _refused(attempt, error)
     except BaseException as error:
-        if "outcome" not in attempt.record():  # stopped before there was a driver to follow
-            attempt.update(ended=now(), outcome=INTERRUPTED, cause=_reason(error))
+        if "outcome" not in attempt.record():  # ended before there was a driver to follow
+            outcome, cause, kind = _ending_of(error)
+            attempt.update(ended=now(), outcome=outcome, cause=cause, cause_kind=kind)
         raise
 
 
@@ -81,7 +82,7 @@ def _follow(cell: Cell, run: RunDir, attempt: Attempt, request: Request) -> str:
         ending = follower.follow()
     except BaseException as error:
         # The record first: whoever asked for the end may lose patience and kill this process, too.
-        _record(attempt, INTERRUPTED, _reason(error), None, handle, follower, started)
+        _record(attempt, *_ending_of(error), handle, follower, started)
         handle.cancel()
         attempt.update(exit_code=handle.poll())
         raise
@@ -124,9 +125,14 @@ def build_inputs(cell: Cell) -> jobs.Inputs:
 
 
 def end_leftovers(run: RunDir) -> None:
-    """End what a killed attempt left on this machine: the lock is held here, so it is nobody's."""
+    """End what a killed attempt left on this machine: the lock is held here, so it is nobody's.
+
+    A node side that recorded its own end took its host out; where it still stands, somebody else may have
+    written the outcome.
+    """
     for attempt in run.attempts():
-        if "outcome" not in attempt.record():
+        record = attempt.record()
+        if "outcome" not in record or "host" in record:
             left = processes.marked(jobs.mark(attempt))
             processes.end(processes.with_descendants(left), grace=5.0)
 
@@ -137,12 +143,14 @@ def _refused(attempt: Attempt, error: UserError) -> str:
     return FAILED
 
 
-def _reason(error: BaseException) -> str:
+def _ending_of(error: BaseException) -> tuple[str, str, str | None]:
+    """Outcome, cause and kind. An error of the node side's own is no interruption: it may come each time."""
     if isinstance(error, Interrupted):
-        return str(error)
+        return INTERRUPTED, str(error), None
     if isinstance(error, KeyboardInterrupt):
-        return "interrupted by the user"
-    return f"the runner failed: {type(error).__name__}: {error}"
+        return INTERRUPTED, "interrupted by the user", None
+    kind = Kind.NODE_LOST if isinstance(error, OSError) else Kind.CODE_ERROR
+    return FAILED, f"the node side failed: {type(error).__name__}: {error}", kind.value
 
 
 def _record(

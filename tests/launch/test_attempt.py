@@ -1,0 +1,88 @@
+"""One attempt on the node side: what its end is recorded as, and what of an earlier one it ends first."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from launch.fake_trainer import make_cells
+
+from cegppo_verl.launch import attempt, jobs, preflight, processes
+from cegppo_verl.launch.attempt import Interrupted, cell_json
+from cegppo_verl.launch.causes import Kind
+from cegppo_verl.launch.conclude import conclude
+from cegppo_verl.launch.executors.base import JobState, JobStatus
+from cegppo_verl.records import submission
+from cegppo_verl.records.rundir import Json, RunDir
+from cegppo_verl.records.submission import Submission
+
+JOB = Submission("cegppo-x-1", 1, "ray", "2026-01-01T00:00:00+00:00")
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunDir:
+    made = RunDir(tmp_path / "run")
+    made.create(cell_json(make_cells(tmp_path)[0]))
+    submission.write(made, JOB)
+    monkeypatch.setattr(preflight, "require_locked_versions", lambda lock=None: None)
+    monkeypatch.setattr(preflight, "require_shared_memory", lambda: None)
+    return made
+
+
+def execute(run: RunDir, tmp_path: Path) -> None:
+    attempt.execute(make_cells(tmp_path)[0], run, JOB)
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome", "kind"),
+    [
+        (Interrupted("ended by SIGTERM"), "interrupted", Kind.PREEMPTED),
+        (KeyboardInterrupt(), "interrupted", Kind.PREEMPTED),
+        (RuntimeError("no module"), "failed", Kind.CODE_ERROR),
+        (FileNotFoundError("gone"), "failed", Kind.NODE_LOST),
+    ],
+)
+def test_an_error_of_the_node_side_is_a_failure_that_counts(
+    run: RunDir,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    error: BaseException,
+    outcome: str,
+    kind: Kind,
+) -> None:
+    def fail(cell: object) -> jobs.Inputs:
+        raise error
+
+    monkeypatch.setattr(jobs, "build_inputs", fail)
+    with pytest.raises(type(error)):
+        execute(run, tmp_path)
+    assert run.attempts()[-1].record()["outcome"] == outcome
+    cause = conclude(make_cells(tmp_path)[0], run, JOB, JobStatus(JobState.ENDED, exit_code=1))
+    assert cause is not None
+    assert cause.kind is kind
+
+
+@pytest.mark.parametrize("record", [{}, {"host": "here", "outcome": "failed"}])
+def test_what_a_killed_attempt_left_is_ended_also_when_its_end_is_recorded(run: RunDir, record: Json) -> None:
+    dead = run.new_attempt()
+    dead.update(**record)
+    left = sleeper(jobs.mark(dead))
+    attempt.end_leftovers(run)
+    assert left.wait(10) != 0
+
+
+def test_processes_of_others_are_left_alone(run: RunDir) -> None:
+    run.new_attempt().update(host="here")
+    foreign = sleeper("another-1-00000000")
+    attempt.end_leftovers(run)
+    assert foreign.poll() is None
+    foreign.kill()
+    foreign.wait()
+
+
+def sleeper(mark: str) -> subprocess.Popen[bytes]:
+    """A process that carries an attempt's mark."""
+    command = [sys.executable, "-S", "-c", "import time; time.sleep(60)"]
+    return subprocess.Popen(command, env={processes.MARK: mark}, start_new_session=True)
