@@ -7,8 +7,9 @@ from cegppo_verl.launch.attempt import FAILED, INTERRUPTED, STOPPED, cell_json
 from cegppo_verl.launch.causes import Cause, Kind
 from cegppo_verl.launch.executors.base import JobStatus
 from cegppo_verl.launch.node import EXIT_BUSY, EXIT_STORAGE
-from cegppo_verl.records import progress, submission
-from cegppo_verl.records.rundir import Attempt, RunDir
+from cegppo_verl.launch.unrecorded import record
+from cegppo_verl.records import marks, progress, submission
+from cegppo_verl.records.rundir import Attempt, Json, RunDir
 from cegppo_verl.records.submission import Submission
 
 # What schedulers say, as far as it decides whether trying again can help.
@@ -23,6 +24,7 @@ REASONS: dict[str, Kind] = {
     "CANCELLED": Kind.USER_ERROR,
     "STOPPED": Kind.USER_ERROR,
 }
+SIGNALLED = 128  # a shell's exit code for signal n is 128 + n, Python's is -n
 NO_STORAGE = Cause(
     "the records could not be written: their disk is full, over quota, read-only or failing", Kind.USER_ERROR
 )
@@ -43,20 +45,24 @@ def _cause(cell: Cell, run: RunDir, job: Submission, status: JobStatus) -> Cause
         return None
     mine = [a for a in run.attempts() if a.record().get("submission") == job.name]
     if status.exit_code == EXIT_STORAGE and (not mine or "outcome" not in mine[-1].record()):
-        return _silent(mine[-1] if mine else _claimed(run, job), NO_STORAGE)
+        return record(mine[-1] if mine else _claimed(run, job), NO_STORAGE)
     if not mine:
         if status.exit_code == EXIT_BUSY:
             return Cause("another process executes this cell, left alone", Kind.USER_ERROR)
-        return _silent(_claimed(run, job), _never_began(status))
-    record = mine[-1].record()
-    if "outcome" not in record:
-        return _silent(mine[-1], _lost(status))
-    if record["outcome"] == STOPPED:
+        if marks.stop_request(run) is not None:
+            return None  # taken back before it began, or it began and saw the mark
+        return record(_claimed(run, job), _never_began(status))
+    said = mine[-1].record()
+    if "outcome" not in said:
+        return record(mine[-1], _out_of_time(cell, run, record, status) or _lost(status))
+    if said["outcome"] == STOPPED:
         return None
-    if record["outcome"] == INTERRUPTED:
-        return Cause(str(record.get("cause")), _kind(status.reason) or Kind.PREEMPTED)
-    if record["outcome"] == FAILED:
-        return Cause(str(record.get("cause")), Kind(record.get("cause_kind") or Kind.UNKNOWN.value))
+    if said["outcome"] == INTERRUPTED:
+        return _out_of_time(cell, run, record, status) or Cause(
+            str(said.get("cause")), _kind(status.reason) or Kind.PREEMPTED
+        )
+    if said["outcome"] == FAILED:
+        return Cause(str(said.get("cause")), Kind(said.get("cause_kind") or Kind.UNKNOWN.value))
     return Cause(progress.missing(run, cell_json(cell)) or "not complete", Kind.UNKNOWN)
 
 
@@ -74,16 +80,21 @@ def _claimed(run: RunDir, job: Submission) -> Attempt:
     return attempt
 
 
-def _silent(attempt: Attempt, cause: Cause) -> Cause:
-    attempt.update(ended=submission.now(), outcome=FAILED, cause=cause.text, cause_kind=cause.kind.value)
-    return cause
-
-
 def _lost(status: JobStatus) -> Cause:
     said = f" ({status.reason})" if status.reason else ""
     kind = _kind(status.reason) or Kind.NODE_LOST
     what = "the node side was killed" if kind is Kind.NODE_LOST else "the job ended"
     return Cause(f"{what} without a word{said}", kind)
+
+
+def _out_of_time(cell: Cell, run: RunDir, record: Json, status: JobStatus) -> Cause | None:
+    """The scheduler's time limit, reached without a new checkpoint: trying again would do it all again."""
+    if "TIMEOUT" not in (status.reason or "").upper():
+        return None
+    if progress.resume_point(run, cell_json(cell)) > (record.get("resumed_from") or 0):
+        return None
+    text = "the scheduler's time limit (TIMEOUT) came before a new checkpoint; raise it, or save more often"
+    return Cause(text, Kind.USER_ERROR)
 
 
 def _never_began(status: JobStatus) -> Cause:
@@ -92,7 +103,8 @@ def _never_began(status: JobStatus) -> Cause:
     )
     kind = _kind(status.reason)
     if kind is None:  # e.g. an interpreter that is not there: it will not be there next time
-        kind = Kind.USER_ERROR if status.exit_code else Kind.NODE_LOST
+        refused = status.exit_code is not None and 0 < status.exit_code < SIGNALLED
+        kind = Kind.USER_ERROR if refused else Kind.NODE_LOST
     return Cause(f"the job ended before the cell began ({said}); see the job's own output", kind)
 
 

@@ -15,9 +15,9 @@ from cegppo_verl.launch.causes import Kind
 from cegppo_verl.launch.conclude import conclude
 from cegppo_verl.launch.executors.base import JobState, JobStatus
 from cegppo_verl.launch.node import EXIT_BUSY, EXIT_STORAGE
-from cegppo_verl.records import submission
+from cegppo_verl.records import marks, progress, submission
 from cegppo_verl.records.rundir import RunDir
-from cegppo_verl.records.status import FAILED, status_of
+from cegppo_verl.records.status import FAILED, STOPPED, status_of
 from cegppo_verl.records.submission import Submission
 
 NAME = "cegppo-x-1"
@@ -54,7 +54,7 @@ def scene(tmp_path: Path) -> Scene:
         ("NODE_FAIL", Kind.NODE_LOST),
         ("OUT_OF_MEMORY", Kind.MEMORY),
         ("PREEMPTED", Kind.PREEMPTED),
-        ("TIMEOUT", Kind.PREEMPTED),
+        ("TIMEOUT", Kind.USER_ERROR),
         ("CANCELLED by 1000", Kind.USER_ERROR),
         (None, Kind.NODE_LOST),
         ("FAILED", Kind.NODE_LOST),
@@ -156,3 +156,34 @@ def test_the_submission_is_over(scene: Scene) -> None:
     assert ended is not None
     assert ended.ended is not None
     assert "NODE_FAIL" in str(ended.reason)
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"), [(-9, Kind.NODE_LOST), (137, Kind.NODE_LOST), (1, Kind.USER_ERROR)]
+)
+def test_a_node_side_killed_before_it_began_is_tried_again(scene: Scene, code: int, kind: Kind) -> None:
+    found = scene.end(None, code)
+    assert found is not None
+    assert found[1] is kind
+
+
+@pytest.mark.parametrize(("reason", "code"), [("CANCELLED by 1000", None), (None, 1)])
+def test_a_cell_stopped_before_it_began_has_not_failed(
+    scene: Scene, reason: str | None, code: int | None
+) -> None:
+    marks.request_stop(scene.run, "ada")
+    assert scene.end(reason, code) is None
+    assert scene.run.attempts() == []
+    assert status_of(scene.run, cell_json(scene.cell)).state == STOPPED
+
+
+@pytest.mark.parametrize("ended", [{}, {"outcome": "interrupted", "cause": "ended by SIGTERM"}])
+@pytest.mark.parametrize(("saved", "kind"), [(2, Kind.PREEMPTED), (0, Kind.USER_ERROR)])
+def test_a_time_limit_without_a_new_checkpoint_would_come_for_ever(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, ended: dict[str, object], saved: int, kind: Kind
+) -> None:
+    scene.attempt(**ended)
+    monkeypatch.setattr(progress, "resume_point", lambda run, cell: saved)
+    found = scene.end("TIMEOUT")
+    assert found is not None
+    assert found[1] is kind
