@@ -54,11 +54,11 @@ def _cause(cell: Cell, run: RunDir, job: Submission, status: JobStatus) -> Cause
         return record(_claimed(run, job), _never_began(status))
     said = mine[-1].record()
     if "outcome" not in said:
-        return record(mine[-1], _out_of_time(cell, run, record, status) or _lost(status))
+        return record(mine[-1], _out_of_time(cell, run, said, status) or _lost(status))
     if said["outcome"] == STOPPED:
         return None
     if said["outcome"] == INTERRUPTED:
-        return _out_of_time(cell, run, record, status) or Cause(
+        return _out_of_time(cell, run, said, status) or Cause(
             str(said.get("cause")), _kind(status.reason) or Kind.PREEMPTED
         )
     if said["outcome"] == FAILED:
@@ -87,11 +87,11 @@ def _lost(status: JobStatus) -> Cause:
     return Cause(f"{what} without a word{said}", kind)
 
 
-def _out_of_time(cell: Cell, run: RunDir, record: Json, status: JobStatus) -> Cause | None:
+def _out_of_time(cell: Cell, run: RunDir, said: Json, status: JobStatus) -> Cause | None:
     """The scheduler's time limit, reached without a new checkpoint: trying again would do it all again."""
     if "TIMEOUT" not in (status.reason or "").upper():
         return None
-    if progress.resume_point(run, cell_json(cell)) > (record.get("resumed_from") or 0):
+    if progress.resume_point(run, cell_json(cell)) > (said.get("resumed_from") or 0):
         return None
     text = "the scheduler's time limit (TIMEOUT) came before a new checkpoint; raise it, or save more often"
     return Cause(text, Kind.USER_ERROR)
