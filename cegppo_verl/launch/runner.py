@@ -204,9 +204,8 @@ class GridRunner:
         """Why a cell that nobody has is not to be started; None when it may be."""
         if marks.take_retry(run):
             return None
-        asked = marks.stop_request(run)
-        if asked is not None:
-            return f"stopped by {asked.get('by', 'a person')}; `cegppo retry` takes it up again"
+        if (why := _stopped(run)) is not None:
+            return why
         attempts = run.attempts()
         if attempts and attempts[-1].record().get("stopped_by_rule"):
             return f"{attempts[-1].record().get('cause')}; `cegppo retry` goes on"
@@ -320,6 +319,9 @@ class GridRunner:
             if status_of(run, cell_json(cell), own_lock=True).state == DONE:  # by another runner meanwhile
                 self._waiting.pop(cell.id)
                 return
+            if (why := _stopped(run)) is not None:  # while it waited
+                self._leave(cell, why)
+                return
             self._submit(cell, run)
 
     def _submit(self, cell: Cell, run: RunDir) -> None:
@@ -356,6 +358,13 @@ class GridRunner:
 
     def _task(self, cell: Cell, run: RunDir, name: str) -> Task:
         return task(cell, run, name, self.options.hours(cell), self.options.priority(cell))
+
+
+def _stopped(run: RunDir) -> str | None:
+    """Who asked for the cell's end, for people; None when nobody did."""
+    asked = marks.stop_request(run)
+    by = None if asked is None else asked.get("by") or "a person"
+    return None if by is None else f"stopped by {by}; `cegppo retry` takes it up again"
 
 
 def node_command(run: RunDir) -> tuple[str, ...]:

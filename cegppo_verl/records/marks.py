@@ -25,6 +25,8 @@ def retry_file(run: RunDir) -> Path:
 def request_stop(run: RunDir, by: str, why: str | None = None) -> None:
     """Ask for the end of a cell, whoever runs it."""
     atomic.write_json(stop_file(run), {"by": by, "why": why, "at": submission.now()})
+    with contextlib.suppress(OSError):  # the later wish counts
+        retry_file(run).unlink()
 
 
 def stop_request(run: RunDir) -> Json | None:
@@ -39,7 +41,9 @@ def request_retry(run: RunDir, by: str) -> None:
 
 
 def take_retry(run: RunDir) -> bool:
-    """Whether a retry was asked for; the mark is removed."""
+    """Whether a retry was asked for, and no stop since; the mark is removed."""
+    if stop_file(run).exists():
+        return False
     try:
         retry_file(run).unlink()
     except OSError:

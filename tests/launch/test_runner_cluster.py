@@ -22,7 +22,7 @@ from cegppo_verl.launch.executors.base import SubmitError
 from cegppo_verl.launch.runner import GridRunner, Options
 from cegppo_verl.records import marks, progress, submission
 from cegppo_verl.records.rundir import RunDir
-from cegppo_verl.records.status import DONE, Status, status_of
+from cegppo_verl.records.status import DONE, STOPPED, Status, status_of
 
 
 class Site:
@@ -235,6 +235,34 @@ def test_a_stop_mark_ends_the_attempt_in_order_and_keeps_it_stopped(site: Site) 
     assert site.runner().run()
     assert [r["outcome"] for r in site.records()] == ["stopped", "completed"]
     assert steps_of(site.dir()) == [1, 2, 3, 4]
+
+
+def test_a_cell_stopped_while_it_waits_is_not_submitted(site: Site) -> None:
+    site.cluster.gpus = (1,)
+
+    def tick() -> None:
+        for index in (0, 1):
+            if submission.read(site.dir(index)) is None:
+                marks.request_stop(site.dir(index), "ada")
+
+    one = site.runner()
+    site.view.tick = tick  # type: ignore[method-assign]
+    assert not one.run()
+    assert sorted(site.status(i).state for i in (0, 1)) == [DONE, STOPPED]
+    assert len(site.cluster.names()) == 1
+
+
+def test_a_stop_counts_more_than_the_retry_before_it(site: Site) -> None:
+    for index in (0, 1):
+        site.dir(index).create(cell_json(site.cells[index]))
+        marks.request_retry(site.dir(index), "ada")
+        marks.request_stop(site.dir(index), "bob")
+    marks.retry_file(site.dir(1)).write_text("{}")  # written at the same moment
+    assert not site.runner().run()
+    assert site.cluster.names() == []
+    marks.request_retry(site.dir(), "ada")
+    site.runner().run()
+    assert [site.status(i).state for i in (0, 1)] == [DONE, STOPPED]
 
 
 def test_a_rule_of_the_grid_ends_a_cell_for_good(site: Site) -> None:
