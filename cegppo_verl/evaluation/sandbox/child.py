@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import signal
@@ -57,17 +58,15 @@ def _try(name: str, place: Place, step: Any, *arguments: Any, **keywords: Any) -
 
 def _shut_in(place: Place, limits: Limits) -> None:
     """Every layer that is kept through exec, in this (forked) process."""
-    state = privileges.become(place.user, place.folder)
-    if state == "own user":
-        place.active.append(state)
-    else:
-        place.failed["own user"] = state
+    privileges.become(place.user)
     kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
     _try("no capabilities", place, privileges.drop_capabilities)
     _try("no new privileges", place, kernel.prctl, kernel.PR_SET_NO_NEW_PRIVS, 1)
     rules = (readable.trees(), readable.standard_library(), readable.DEVICES, place.folder)
     _try("landlock", place, landlock.restrict, *rules)
-    threads = limits.threads if state == "own user" else None
+    threads = limits.threads if "own user" in place.active else None
+    if threads is None and "user namespace" in place.active:
+        threads = limits.threads + 2  # counted within the namespace, where launcher and judge are too
     _try("resource limits", place, privileges.limit, limits, processes=threads, files=limits.file_bytes)
 
 
@@ -75,7 +74,8 @@ def _become_candidate(place: Place, limits: Limits, pipes: tuple[int, int, int])
     """In the forked child: everything up to exec; never returns."""
     try:
         os.setsid()
-        source, target, output = (os.dup(pipe) for pipe in pipes)
+        # High numbers first, so that dup2 onto 0 to 4 cannot hit a pipe that is still needed.
+        source, target, output = (fcntl.fcntl(pipe, fcntl.F_DUPFD, 10) for pipe in pipes)
         nothing = os.open(os.devnull, os.O_RDONLY)
         for old, new in ((nothing, 0), (output, 1), (output, 2), (source, READ), (target, WRITE)):
             os.dup2(old, new)
@@ -103,10 +103,8 @@ class Candidate:
         self._limits, self._rest = limits, b""
         to_read, self._requests = os.pipe()
         self._replies, to_write = os.pipe()
-        os.set_blocking(self._requests, True)
         self.pid = os.fork()
         if self.pid == 0:
-            # High numbers first, so that dup2 onto 0 to 4 cannot hit a pipe that is still needed.
             _become_candidate(place, limits, (to_read, to_write, output))
         os.close(to_read)
         os.close(to_write)
@@ -143,6 +141,7 @@ class Candidate:
         self._value(self._receive())
 
     def __call__(self, *arguments: Any, **keywords: Any) -> Any:
+        """The candidate's function; raises what it raised, or EndedError."""
         if self.ended:
             raise self.ended
         self.calls += 1

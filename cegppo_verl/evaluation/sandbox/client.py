@@ -27,7 +27,10 @@ MOST_ANSWER = 1 << 20  # bytes of the launcher's line
 
 
 def run(
-    program: Program, limits: Limits | None = None, *, accept_candidates_running_without_isolation: bool = False
+    program: Program,
+    limits: Limits | None = None,
+    *,
+    accept_candidates_running_without_isolation: bool = False,
 ) -> Result:
     """Test one candidate program; blocks until nothing of it is left.
 

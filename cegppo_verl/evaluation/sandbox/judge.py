@@ -83,7 +83,11 @@ def _test(program: Program, candidate: Candidate) -> Verdict:
             names["check"](candidate)
     except (Exception, EndedError) as error:
         loaded = candidate.calls or error is candidate.raised or candidate.ended
-        return _wrong(error, candidate) if loaded else ("grader_error", "the tests failed before any call", str(error)[:200])
+        return (
+            _wrong(error, candidate)
+            if loaded
+            else ("grader_error", "the tests failed before any call", str(error)[:200])
+        )
     if candidate.ended:
         return "wrong", candidate.ended.cause, candidate.ended.detail
     return ("correct", "", "") if candidate.calls else ("grader_error", "the tests never call it", "")
@@ -94,7 +98,7 @@ def _say(verdict: int, **message: Any) -> None:
 
 
 def _enter(job: Job, user: int, active: list[str], failed: dict[str, str]) -> Place:
-    """The judge's own surroundings, which the candidate inherits."""
+    """The judge's own surroundings, which the candidate inherits, and who the candidate will be."""
     folder = job.folder
     try:
         namespaces.own_root(folder, user, job.limits.file_bytes)
@@ -103,7 +107,17 @@ def _enter(job: Job, user: int, active: list[str], failed: dict[str, str]) -> Pl
     else:
         active.append("own root")
         folder = namespaces.PLACE
+    why = privileges.hindrance(user, folder)
+    if why:
+        failed["own user"] = why
+        user = user if user == privileges.NOBODY and _owns(folder, user) else os.getuid()
+    else:
+        active.append("own user")
     return Place(folder, user, active, failed)
+
+
+def _owns(folder: str, user: int) -> bool:
+    return os.stat(folder).st_uid == user
 
 
 def serve(
@@ -123,7 +137,7 @@ def serve(
         place = _enter(job, users[0], active, failed)
         candidate = Candidate(place, job.limits, output)
         os.close(output)
-        _lower(users[1], job.limits, place.folder)
+        _lower(users[1] if "own user" in active else os.getuid(), job.limits)
         _say(verdict, layers=candidate.prepare(job.accept_missing))
         outcome, cause, detail = _test(job.program, candidate)
     except RefusedError as error:
@@ -134,12 +148,10 @@ def serve(
     os._exit(0)
 
 
-def _lower(user: int, limits: Limits, folder: str) -> None:
+def _lower(user: int, limits: Limits) -> None:
     """The tests are the benchmark's: no privileges for them either, and no way for others to look inside."""
-    if os.getuid() == 0 and user not in (0, privileges.NOBODY):
-        os.setgroups([])
-        os.setresgid(user, user, user)
-        os.setresuid(user, user, user)
+    privileges.become(user)
+    privileges.drop_capabilities()
     kernel.prctl(kernel.PR_SET_PDEATHSIG, PDEATH_SIGKILL)
     privileges.limit(limits, processes=None, files=0)
     kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)

@@ -135,8 +135,8 @@ def _start(job: Job) -> tuple[int, int, int, list[str]]:
     """Enter the namespaces and fork the judge: its id, its two pipes, and the layers so far."""
     failed: dict[str, str] = {}
     kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)
-    users = (privileges.spare_user(0), privileges.spare_user(1))
     active = namespaces.enter(failed)
+    users = (privileges.spare_user(0), privileges.spare_user(1))
     verdict, verdict_end = os.pipe()
     output, output_end = os.pipe()
     judge = os.fork()
@@ -172,7 +172,7 @@ def main() -> None:
         found = watch.until_verdict()
     finally:
         _end_all(judge)
-    found["nonce"] = job.nonce if "nonce" not in found else found["nonce"]
+    found.setdefault("nonce", job.nonce)
     found["layers"] = active if watch.layers is None else watch.layers
     sys.stdout.write(json.dumps(found) + "\n")
 

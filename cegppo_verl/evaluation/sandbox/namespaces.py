@@ -36,6 +36,21 @@ def _enter_user_namespace() -> None:
             file.write(text)
 
 
+def _can_enter_user_namespace() -> str:
+    """ "" when it works, tried in a child: half-way in there is no way back. Else the reason."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            _enter_user_namespace()
+            os._exit(0)
+        except OSError as error:
+            os._exit(error.errno or 255)
+        finally:
+            os._exit(255)
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    return os.strerror(code) if code else ""
+
+
 def enter(failed: Failures) -> list[str]:
     """Leave this process's namespaces, one by one; the names of those that worked.
 
@@ -43,11 +58,11 @@ def enter(failed: Failures) -> list[str]:
     """
     active = []
     if not _is_admin():
-        try:
-            _enter_user_namespace()
-        except OSError as error:
-            failed["user namespace"] = str(error)
+        why = _can_enter_user_namespace()
+        if why:
+            failed |= dict.fromkeys(("user namespace", *KINDS, "own root"), f"no user namespace, {why}")
             return []
+        _enter_user_namespace()
         active.append("user namespace")
     for name, flag in KINDS.items():
         try:

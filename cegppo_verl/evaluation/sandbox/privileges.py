@@ -17,10 +17,9 @@ CAPABILITIES = 64
 
 def spare_user(offset: int) -> int:
     """A user id for one process of this run only; our own when we may not change it."""
-    if os.getuid() != 0:
-        return os.getuid()
     wanted = FIRST_UID + 2 * (os.getpid() % 500_000_000) + offset
-    return wanted if _exists(wanted) else NOBODY
+    possible = (wanted, NOBODY) if os.getuid() == 0 else ()
+    return next((uid for uid in possible if _exists(uid)), os.getuid())
 
 
 def _exists(uid: int) -> bool:
@@ -42,21 +41,31 @@ def _can_work(uid: int, folder: str) -> bool:
         os.setresuid(-1, 0, -1)
 
 
-def become(uid: int, folder: str) -> str:
-    """Change to a user without rights for good; "own user", or what hinders it.
+def hindrance(uid: int, folder: str) -> str:
+    """Why the candidate cannot be that user; "" when it can, and the folder is then the user's.
 
-    Root stays root where another user could not reach the interpreter or the folder.
+    Root stays root, without capabilities, where another user could not reach interpreter and folder.
     """
-    if os.getuid() != 0:
-        return "not root"
-    os.chown(folder, uid, -1)
-    if not _can_work(uid, folder):
-        os.chown(folder, 0, -1)
-        return "another user can reach neither interpreter nor folder"
-    os.setgroups([])
-    os.setresgid(uid, uid, uid)
-    os.setresuid(uid, uid, uid)
-    return "own user" if uid != NOBODY else "only nobody, who may have other processes"
+    if uid == os.getuid():
+        return "no other user here"
+    try:
+        os.chown(folder, uid, -1)
+        able = _can_work(uid, folder)
+        if not able:
+            os.chown(folder, 0, -1)
+    except OSError as error:  # root without the capabilities for it
+        return f"not allowed to change the user: {error}"
+    if not able:
+        return "another user cannot reach the interpreter or the folder"
+    return "only nobody, who may have other processes" if uid == NOBODY else ""
+
+
+def become(uid: int) -> None:
+    """Change to that user for good, if it is another one."""
+    if uid != os.getuid():
+        os.setgroups([])
+        os.setresgid(uid, uid, uid)
+        os.setresuid(uid, uid, uid)
 
 
 def drop_capabilities() -> None:

@@ -9,7 +9,6 @@ import os
 import sys
 import sysconfig
 from functools import cache
-from pathlib import Path
 
 PACKAGES = ("site-packages", "dist-packages")
 FILES = ("/etc/ld.so.cache", "/etc/localtime", "/usr/share/zoneinfo")
@@ -58,7 +57,7 @@ def _entries(folder: str) -> list[str]:
 
 
 def trees() -> list[str]:
-    """Everything readable as a list of trees without package folders: for Landlock, which cannot take away."""
+    """Everything readable as trees without package folders: for Landlock, which cannot take away."""
     found = files()
     for folder in library_folders():
         held = [path for path in _entries(folder) if os.path.basename(path).startswith("python")]
@@ -71,5 +70,6 @@ def trees() -> list[str]:
 def package_folders() -> list[str]:
     """The package folders below the readable folders: for the mount namespace, which covers them."""
     below = [*standard_library(), *library_folders()]
-    found = [path for top in below for name in PACKAGES for path in Path(top).glob(f"**/{name}")]
-    return sorted({str(path) for path in found if path.is_dir()})
+    below += [path for top in below for path in _entries(top) if os.path.basename(path).startswith("python")]
+    found = {os.path.join(path, name) for path in below for name in PACKAGES}
+    return sorted(path for path in found if os.path.isdir(path))

@@ -93,7 +93,7 @@ def _install_filter(program: str) -> int:
     import ctypes
 
     class Program(ctypes.Structure):
-        _fields_ = [("length", ctypes.c_ushort), ("code", ctypes.c_char_p)]  # noqa: RUF012
+        _fields_ = [("length", ctypes.c_ushort), ("code", ctypes.c_char_p)]
 
     code = bytes.fromhex(program)
     libc = ctypes.CDLL(None, use_errno=True)
@@ -122,8 +122,8 @@ def _is_forbidden(event: str, arguments: tuple[Any, ...]) -> bool:
     if event == "open":
         path, _, flags = arguments
         secret = not isinstance(path, int) and os.path.abspath(os.fsdecode(path)).startswith("/proc")
-        return secret or bool(flags & WRITING) and _is_outside(path)
-    return event in FORBIDDEN or event in CHANGING and _is_outside(arguments[0])
+        return secret or (bool(flags & WRITING) and _is_outside(path))
+    return event in FORBIDDEN or (event in CHANGING and _is_outside(arguments[0]))
 
 
 def _watch(event: str, arguments: tuple[Any, ...]) -> None:

@@ -1,4 +1,4 @@
-"""Numbers of the system calls that the filter names, per machine: (x86_64, aarch64); None where there is none.
+"""Numbers of the system calls that the filter names: (x86_64, aarch64), None where there is none.
 
 From the kernel's tables: arch/x86/entry/syscalls/syscall_64.tbl and include/uapi/asm-generic/unistd.h.
 """
