@@ -79,12 +79,16 @@ def fetch(request: Request, console: Console) -> Done:
     shape = template(request.template_name)
     if request.local is None and not request.revision and request.dataset.revision == UNPINNED:
         _say_unpinned(request.dataset, console)
-    with outcome.locked(request.root, request.dataset.name):
-        present = outcome.verified(request.file)
-        if present is not None:
-            _same_wish(present, request)
-            return Done(request.file, present, fresh=False)
-        return _make(request, shape, console)
+    present = _present(request)
+    return Done(request.file, present, fresh=False) if present else _make(request, shape, console)
+
+
+def _present(request: Request) -> Mapping[str, Any] | None:
+    """The sidecar of a file that is there and is what was asked for."""
+    present = outcome.verified(request.file)
+    if present is not None:
+        _same_wish(present, request)
+    return present
 
 
 def _say_unpinned(dataset: Dataset, console: Console) -> None:
@@ -118,7 +122,11 @@ def _make(request: Request, shape: Template, console: Console) -> Done:
     data = outcome.table_bytes(rows)
     sidecar = _sidecar(request, shape, sources, revision, found)
     sidecar["outcome"] = _outcome(request.file, data, rows)
-    outcome.write(request.file, data, sidecar)
+    with outcome.locked(request.root, request.dataset.name):  # now only: a failed fetch leaves no trace
+        other = _present(request)
+        if other is not None:
+            return Done(request.file, other, fresh=False)
+        outcome.write(request.file, data, sidecar)
     return Done(request.file, sidecar, fresh=True)
 
 

@@ -110,7 +110,7 @@ def write(file: Path, data: bytes, sidecar: dict[str, Any]) -> None:
 
 @contextmanager
 def locked(root: Path, name: str) -> Iterator[None]:
-    """Only one process at a time makes one data set; a second one waits for it.
+    """Only one process at a time writes one data set; a second one waits for it.
 
     Raises:
         UserError: the folder cannot be written.

@@ -207,6 +207,7 @@ def train_file(task_name: str, assets: Path) -> Path | None:
 def _existing(file: str, what: str, assets: Path) -> Path:
     path = assets / file
     if not path.is_file():
-        hint = f"put the file there, or set CEGPPO_ASSETS to the folder that holds {file}"
+        made = f"cegppo data fetch {Path(file).parent.name}"
+        hint = f"{made} makes it; or set CEGPPO_ASSETS to the folder that holds {file}"
         raise UserError(f"{what}: missing data file", file=path, hint=hint)
     return path

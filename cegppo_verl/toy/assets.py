@@ -136,6 +136,8 @@ def benchmark_from_file(
         raise UserError(f"benchmark '{name}' has {len(rows)} problems, {n} asked for", file=path, hint=hint)
     digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()
     recipe = {"benchmark": name, "sha256": digest, "n": n, "extract": extract, "format": FORMAT}
+    if rows[0]["extra_info"]["problem_id"] != f"{name}/0":
+        recipe["ids"] = "the file's"  # only then, so that tables made before keep their place
     return _ensure_table(name, recipe, rows[:n], report)
 
 

@@ -2,12 +2,14 @@
 
 Validation files often repeat each problem k times to make verl average over k samples; verl then reports
 k x problems separate "mean@1". Here rows with the same prompt become one problem, in order of first
-appearance, and the number of samples is the evaluation's own setting.
+appearance, and the number of samples is the evaluation's own setting. A file whose problems have ids of their
+own (``cegppo data fetch``) keeps them; otherwise the position counts.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +20,18 @@ COLUMNS = ("prompt", "reward_model")
 
 
 def read_benchmark(path: Path, name: str, extract: str = "boxed") -> list[Row]:
-    """One verl row per problem, with ``problem_id`` "<name>/0", "<name>/1", ….
+    """One verl row per problem, with the file's ``problem_id``, else "<name>/0", "<name>/1", ….
 
     Raises:
         UserError: the file is missing, empty, not in the format, or gives one prompt two different truths.
     """
     problems: dict[str, tuple[int, list[Message], str]] = {}
+    ids: dict[str, str | None] = {}
     for number, row in _numbered_rows(path):
         messages, truth = _prompt(row, path, number), _truth(row, path, number)
         text = "\n".join(message["content"] for message in messages)
         first = problems.setdefault(text, (number, messages, truth))
+        ids.setdefault(text, _own_id(row))
         if first[2] != truth:
             raise UserError(
                 f"the prompt of row {first[0]} comes back with another ground truth ({first[2]} and {truth})",
@@ -39,10 +43,26 @@ def read_benchmark(path: Path, name: str, extract: str = "boxed") -> list[Row]:
         raise UserError(
             "the benchmark file has no rows", file=path, hint="give a file with at least one problem"
         )
-    return [
+    rows = [
         verl_row(name, i, messages, truth, ability="math", extract=extract)
         for i, (_, messages, truth) in enumerate(problems.values())
     ]
+    if _has_ids(ids.values()):
+        for row, own in zip(rows, ids.values(), strict=True):
+            row["extra_info"]["problem_id"] = own
+    return rows
+
+
+def _has_ids(ids: Iterable[str | None]) -> bool:
+    """Whether every problem has an id and no two the same."""
+    given = list(ids)
+    return None not in given and len(set(given)) == len(given)
+
+
+def _own_id(row: dict[str, Any]) -> str | None:
+    info = row.get("extra_info")
+    own = info.get("problem_id") if isinstance(info, dict) else None
+    return str(own) if own else None
 
 
 def _numbered_rows(path: Path) -> list[tuple[int, dict[str, Any]]]:
