@@ -7,12 +7,12 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 
 from cegppo_verl.evaluation import pool as pool_module
 from cegppo_verl.evaluation.grading import Grader, grader_id
+from cegppo_verl.evaluation.worker import PATIENCE
 from cegppo_verl.experiment.identity import GRADER_VERSION
 
 LIMIT = 1.0
@@ -33,17 +33,12 @@ def patient():
     grader.close()
 
 
-@pytest.mark.parametrize("tower", ["9^{9^{9^{9}}}", "2^{2^{60}}", "(10^9)!", "(((10!)!)!)!"])
-def test_a_tower_of_powers_ends_in_time_and_the_next_item_is_graded(tower, grader):
+def test_a_tower_of_powers_times_out_and_the_next_item_is_graded(grader):
     start = time.monotonic()
-    assert grader.grade(f"\\boxed{{{tower}}}", "5").outcome in ("timeout", "grader_error")
-    assert time.monotonic() - start < LIMIT * 2 + SLACK
-    assert grader.grade("\\boxed{\\frac{10}{2}}", "5").outcome == "correct"
-
-
-def test_a_time_out_is_not_a_wrong_answer(grader):
     verdict = grader.grade("\\boxed{9^{9^{9^{9}}}}", "5")
     assert (verdict.outcome, verdict.correct, verdict.extracted) == ("timeout", False, "9^{9^{9^{9}}}")
+    assert time.monotonic() - start < LIMIT * PATIENCE + SLACK
+    assert grader.grade("\\boxed{\\frac{10}{2}}", "5").outcome == "correct"
 
 
 @pytest.mark.parametrize(
@@ -64,11 +59,6 @@ def test_megabyte_responses_take_a_fraction_of_a_second(response, outcome, patie
     patient.grade(response, "5", "number")
     patient.grade(response, "5", "whole")
     assert time.monotonic() - start < 3.0
-
-
-@pytest.mark.parametrize("inside", ["{" * 450 + "5" + "}" * 450, "\\frac{" * 80 + "1", "(" * 900, "$" * 900])
-def test_nested_braces_and_fragments_get_a_verdict(inside, grader):
-    assert grader.grade(f"\\boxed{{{inside}}}", "7").outcome in ("wrong", "no_answer", "timeout")
 
 
 def test_the_integer_path_takes_under_50_microseconds(patient):
@@ -95,21 +85,6 @@ def test_many_threads_share_two_workers_and_leave_the_callers_signals_alone():
     assert signal.getsignal(signal.SIGALRM) is before
     assert (signal.getitimer(signal.ITIMER_REAL)[0] > 0) == armed  # armed by the test runner's own time limit
     grader.close()
-
-
-@pytest.mark.parametrize("whose", ["nurse", "child"])
-def test_a_process_that_is_killed_is_replaced_and_the_item_tried_again(whose, grader):
-    assert grader.grade("\\boxed{\\frac{10}{2}}", "5").correct
-    nurse = grader._pool._crew.process.pid
-    (child,) = children(nurse)
-    os.kill(nurse if whose == "nurse" else child, signal.SIGKILL)
-    assert grader.grade("\\boxed{\\frac{20}{4}}", "5").outcome == "correct"
-    assert (grader._pool._crew.process.pid == nurse) == (whose == "child")
-
-
-def children(pid):
-    """Process ids of a process's children."""
-    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def test_a_worker_that_cannot_start_is_a_grader_error(monkeypatch, tmp_path):
