@@ -13,6 +13,7 @@ from cegppo_verl.launch.causes import Cause, Kind
 from cegppo_verl.launch.early_stop import EarlyStop
 from cegppo_verl.launch.follow import Follower, Stopped
 from cegppo_verl.launch.request import INHERIT, Request
+from cegppo_verl.launch.unrecorded import record_the_dead
 from cegppo_verl.records import atomic, progress, provenance
 from cegppo_verl.records.rundir import GONE, Attempt, Json, RunDir
 from cegppo_verl.records.submission import Submission, now
@@ -40,6 +41,7 @@ def execute(cell: Cell, run: RunDir, submission: Submission | None = None) -> st
     """
     request = Request.from_json(submission.request if submission else {})
     end_leftovers(run)
+    record_the_dead(run)
     attempt = run.new_attempt()
     attempt.update(**_beginning(run, cell, attempt, submission))
     try:

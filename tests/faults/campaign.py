@@ -26,29 +26,19 @@ import psutil
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from faults.promises import BrokenError, Witness, words
 from launch import fake_trainer
 
 import cegppo_verl
 from cegppo_verl.experiment.expand import expand
 from cegppo_verl.experiment.grid import load_grid
-from cegppo_verl.launch import jobs, processes
-from cegppo_verl.launch.attempt import cell_json
-from cegppo_verl.launch.cells import run_dir
-from cegppo_verl.launch.executors.local import SUBMISSION
-from cegppo_verl.records import submission
-from cegppo_verl.records.metrics import load_metrics
-from cegppo_verl.records.rundir import RunDir
-from cegppo_verl.records.status import DONE, status_of
+from cegppo_verl.launch import processes
 
 STEPS = 6
 PACE = 0.12
 STALL = 2.0
 PATIENCE = 90.0
 MOST_RUNS = 6
-
-
-class BrokenError(AssertionError):
-    """A promise that did not hold."""
 
 
 class Episode:
@@ -68,7 +58,7 @@ class Episode:
         self.cells = expand(load_grid(self.grid))
         self.misdeeds: dict[str, dict[str, str]] = {}
         self.clock_jump = 0.0
-        self.seen: dict[tuple[Path, int], bytes] = {}
+        self.witness = Witness(self.cells, self.results, samples=8)
         self.runners: list[subprocess.Popen[str]] = []
         self.bystander = subprocess.Popen(
             [sys.executable, "-c", "import time; time.sleep(600)", "cegppo", "verl"]
@@ -123,10 +113,6 @@ class Episode:
 
     # --- looking on
 
-    def dirs(self) -> list[RunDir]:
-        """Of the cells that have one."""
-        return [run for c in self.cells if (run := run_dir(c, self.results)).path.is_dir()]
-
     def watch(self, until: Callable[[], bool], patience: float = PATIENCE) -> None:
         """Look on until the condition holds, and check at each look what must hold at every moment."""
         deadline = time.monotonic() + patience
@@ -138,71 +124,20 @@ class Episode:
         self.look()
 
     def look(self) -> None:
-        """Nothing recorded may vanish, nothing may be called done that is not, no cell may run twice."""
-        for run in self.dirs():
-            for attempt in run.attempts():
-                self.keep(attempt.metrics_file)
-        for cell in self.cells:
-            run = run_dir(cell, self.results)
-            if status_of(run, cell_json(cell)).state == DONE and not self.is_whole(run):
-                raise BrokenError(f"{cell.slug} is called done and is not")
+        """What must hold at every moment; besides, no cell may run twice and nobody else be ended."""
+        self.witness.look()
         if (self.claims / "DOUBLE").exists():
             raise BrokenError(f"two drivers at once: {(self.claims / 'DOUBLE').read_text()}")
         if self.bystander.poll() is not None:
             raise BrokenError("a foreign process was ended")
 
-    def keep(self, file: Path) -> None:
-        """Each complete line of a metric log stays as it was."""
-        if not file.exists():
-            return
-        lines = file.read_bytes().split(b"\n")[:-1]
-        for number, line in enumerate(lines):
-            try:
-                json.loads(line)
-            except ValueError:
-                continue  # garbled by the fault: never a record
-            if self.seen.setdefault((file, number), line) != line:
-                raise BrokenError(f"a recorded line of {file} changed")
-        known = max((n for f, n in self.seen if f == file), default=-1)
-        if known >= len(lines):
-            raise BrokenError(f"a recorded line of {file} is gone")
-
-    def is_whole(self, run: RunDir) -> bool:
-        """Every step logged by some attempt, the last evaluation complete; not with the code under test."""
-        steps = set()
-        for file in run.path.glob("attempts/*/metrics.jsonl"):
-            for line in file.read_bytes().split(b"\n"):
-                try:
-                    entry = json.loads(line)
-                    steps |= {entry["step"]} if "training/global_step" in entry["data"] else set()
-                except (ValueError, TypeError, KeyError):
-                    continue
-        dump = run.validation / f"{STEPS}.jsonl"
-        return steps >= set(range(1, STEPS + 1)) and dump.exists() and dump.read_bytes().count(b"\n") == 8
-
     # --- when it is over
 
     def verify(self) -> None:
-        """The records are complete, stitched without gap or double, and every failure has a cause."""
-        for cell in self.cells:
-            run = run_dir(cell, self.results)
-            steps, values = load_metrics(run.path).series("actor/entropy")
-            if steps.tolist() != list(range(1, STEPS + 1)) or values.tolist() != [1.0 + s for s in steps]:
-                raise BrokenError(f"{cell.slug}: stitched steps {steps.tolist()}")
-            self.verify_attempts(run)
-        left = [p for run in self.dirs() for a in run.attempts() for p in processes.marked(jobs.mark(a))]
-        if left:
-            raise BrokenError(f"processes left: {left}")
-
-    def verify_attempts(self, run: RunDir) -> None:
-        """Each ended attempt says how, and each but the last why."""
-        attempts = run.attempts()
-        if attempts[-1].record().get("outcome") != "completed" and not self.is_whole(run):
-            raise BrokenError(f"the last attempt says {attempts[-1].record()}")
-        for attempt in attempts[:-1]:
-            record = attempt.record()
-            if record.get("outcome") == "failed" and not (record.get("cause") and record.get("cause_kind")):
-                raise BrokenError(f"a failure without a cause: {record}")
+        """The records are complete, and step by step those of an undisturbed run."""
+        for slug, values in self.witness.verify().items():
+            if values != [1.0 + step for step in range(1, STEPS + 1)]:
+                raise BrokenError(f"{slug}: stitched entropies {values}")
 
     def close(self) -> None:
         """End everything that is left of the episode."""
@@ -212,11 +147,8 @@ class Episode:
             if process.poll() is None:
                 process.kill()
             process.wait()
-        for run in self.dirs():
-            job = submission.read(run)
-            left = processes.marked(job.name, SUBMISSION) if job else []
-            left += [p for a in run.attempts() for p in processes.marked(jobs.mark(a))]
-            processes.end(processes.with_descendants(left), grace=0.1)
+        left = [*self.witness.nodes(), *self.witness.processes()]
+        processes.end(processes.with_descendants(left), grace=0.1)
 
     # --- for the faults
 
@@ -227,21 +159,18 @@ class Episode:
         moment = time.monotonic() + self.rng.uniform(0.0, 0.3)
 
         def reached() -> bool:
-            logged = sum(1 for f, _ in self.seen if f.name == "metrics.jsonl")
+            logged = self.witness.logged()
             return process.poll() is not None or (logged >= wanted and time.monotonic() >= moment)
 
         self.watch(reached)
 
     def nodes(self) -> list[psutil.Process]:
         """Node sides at work."""
-        names = [job.name for run in self.dirs() if (job := submission.read(run)) is not None]
-        found = [p for name in names for p in processes.marked(name, SUBMISSION)]
-        return [p for p in found if _words(p)[2:3] == ["node"]]
+        return [p for p in self.witness.nodes() if words(p)[2:3] == ["node"]]
 
     def drivers(self) -> list[psutil.Process]:
         """Drivers at work."""
-        marked = [p for run in self.dirs() for a in run.attempts() for p in processes.marked(jobs.mark(a))]
-        return [p for p in marked if "train" in _words(p)]
+        return [p for p in self.witness.processes() if "train" in words(p)]
 
     def strike(self, victims: list[psutil.Process], number: signal.Signals) -> str:
         """A signal to one of them."""
@@ -253,13 +182,6 @@ class Episode:
         except psutil.Error:
             return "it had just ended"
         return ""
-
-
-def _words(process: psutil.Process) -> list[str]:
-    try:
-        return process.cmdline()
-    except psutil.Error:
-        return []
 
 
 # --- the faults: each acts once, at a random moment; what it returns is a remark
@@ -321,7 +243,7 @@ def two_runners(e: Episode) -> str:
 def garble(e: Episode) -> str:
     """Everything killed, and the last lines of the metric logs cut or filled with rubbish."""
     kill_everything(e)
-    for run in e.dirs():
+    for run in e.witness.dirs():
         for attempt in run.attempts()[-1:]:
             if attempt.metrics_file.exists():
                 with attempt.metrics_file.open("ab") as file:
@@ -334,7 +256,7 @@ def garble(e: Episode) -> str:
 def torn_records(e: Episode) -> str:
     """Everything killed, and the attempt's record empty, as after a power cut."""
     kill_everything(e)
-    for run in e.dirs():
+    for run in e.witness.dirs():
         for attempt in run.attempts()[-1:]:
             attempt.record_file.write_bytes(e.rng.choice([b"", b"{", b"\x00" * 64]))
     return ""
@@ -343,7 +265,7 @@ def torn_records(e: Episode) -> str:
 def partial_checkpoint(e: Episode) -> str:
     """Everything killed while a checkpoint was being written."""
     kill_everything(e)
-    for run in e.dirs():
+    for run in e.witness.dirs():
         folders = sorted(run.checkpoints.glob("global_step_*"))
         if folders:
             (folders[-1] / "data.pt").unlink(missing_ok=True)
@@ -353,7 +275,7 @@ def partial_checkpoint(e: Episode) -> str:
 def empty_tracker(e: Episode) -> str:
     """Everything killed between emptying and writing verl's tracker file."""
     kill_everything(e)
-    for run in e.dirs():
+    for run in e.witness.dirs():
         file = run.checkpoints / "latest_checkpointed_iteration.txt"
         if file.exists():
             file.write_text("")
@@ -401,7 +323,7 @@ def clock(e: Episode) -> str:
     e.clock_jump = e.rng.choice([-1, 1]) * e.rng.uniform(3600, 86400)
     kill_everything(e)
     moment = time.time() + e.clock_jump
-    for run in e.dirs():
+    for run in e.witness.dirs():
         for file in run.path.rglob("*"):
             os.utime(file, (moment, moment))
     return f"{e.clock_jump / 3600:+.0f} h"
@@ -476,7 +398,9 @@ def strike(fault: Callable[[Episode], str], seed: int, cluster: bool) -> Outcome
         episode.watch(lambda: all(p.poll() is not None for p in episode.runners))
         made.runs = episode.finish() + len(episode.runners) - 1
         episode.verify()
-        made.causes = [str(a.record().get("cause")) for r in episode.dirs() for a in r.attempts()[:-1]]
+        made.causes = [
+            str(a.record().get("cause")) for r in episode.witness.dirs() for a in r.attempts()[:-1]
+        ]
     except BrokenError as error:
         made.broken = str(error)
     finally:

@@ -34,6 +34,7 @@ class FakeCluster:
         self.unreachable = False
         self.refuse: SubmitError | None = None
         self.reasons: dict[str, str] = {}
+        self.codes: dict[str, int] = {}
 
     def check(self, tasks: Sequence[Task]) -> None:
         """Everything fits."""
@@ -70,14 +71,16 @@ class FakeCluster:
             return JobStatus(JobState.UNKNOWN)
         if self.alive(name):
             return JobStatus(JobState.RUNNING)
-        return JobStatus(JobState.ENDED, self.reasons.get(name))
+        return JobStatus(JobState.ENDED, self.reasons.get(name), self.codes.get(name))
 
     def alive(self, name: str) -> bool:
         """Whether the node side lives."""
         try:
             process = psutil.Process(int((self.folder / name).read_text()))
             if process.status() == psutil.STATUS_ZOMBIE:
-                process.wait(0)  # our own child: no cluster would show it any more
+                code = process.wait(0)  # our own child: no cluster would show it any more
+                if code is not None and code >= 0:
+                    self.codes[name] = code
                 return False
             return process.environ().get(SUBMISSION) == name
         except (OSError, ValueError, psutil.Error):
