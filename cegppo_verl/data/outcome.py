@@ -70,7 +70,7 @@ def read_sidecar(file: Path) -> dict[str, Any] | None:
     path = sidecar_of(file)
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError) as error:
         raise UserError(f"not a readable sidecar: {error}", file=path, hint=_again(file)) from error
