@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import datetime
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cegppo_verl.experiment import catalog
 from cegppo_verl.experiment.cell import Cell
-from cegppo_verl.records.rundir import Json, RunDir
-from cegppo_verl.records.status import last_sign_of_life
+from cegppo_verl.records import facts
+from cegppo_verl.records.rundir import Attempt, Json, RunDir
 
 
 def gpus(cell: Cell) -> int:
@@ -19,20 +19,16 @@ def gpus(cell: Cell) -> int:
 
 def spent(cell: Cell, run: RunDir) -> float:
     """GPU-hours of all attempts of a cell, the running one included."""
-    return gpus(cell) * sum(_seconds(run, a.record()) for a in run.attempts()) / 3600
+    return gpus(cell) * sum(_seconds(a, a.record()) for a in run.attempts()) / 3600
 
 
-def _seconds(run: RunDir, record: Json) -> float:
-    known = record.get("seconds")
-    if isinstance(known, int | float):
-        return float(known)
-    try:
-        start = datetime.datetime.fromisoformat(str(record.get("started"))).timestamp()
-    except ValueError:
-        return 0.0
+def _seconds(attempt: Attempt, record: Json) -> float:
     if "ended" in record:
-        return 0.0  # refused before there was a driver
-    return max(0.0, last_sign_of_life(run) - start)
+        return facts.seconds_of(attempt, record)
+    start = facts.moment(record.get("started"))
+    if start is None:
+        return 0.0
+    return max(0.0, min(facts.last_sign(attempt), time.time()) - start)
 
 
 @dataclass

@@ -26,7 +26,7 @@ from cegppo_verl.launch.machine_lock import machine_to_itself
 from cegppo_verl.launch.request import INHERIT, PRIVATE, Request
 from cegppo_verl.launch.view import View
 from cegppo_verl.launch.watch import Watch
-from cegppo_verl.records import marks, provenance, submission
+from cegppo_verl.records import marks, progress, provenance, submission
 from cegppo_verl.records.rundir import RunDir
 from cegppo_verl.records.status import DONE, Status, status_of
 from cegppo_verl.records.submission import Submission
@@ -103,11 +103,13 @@ class GridRunner:
         warm_log = options.results / "warm.log" if options.warm else None
         self.executor: Executor = options.executor or LocalExecutor(warm_log=warm_log)
         self.budget = ledger.Budget(options.max_gpu_hours)
-        self.admission = Admission(self.executor, self.budget, options.hours, options.priority)
+        self.admission = Admission(self.executor, self.budget, self._hours_left, options.priority)
         self._waiting: dict[str, Cell] = {}
         self._working: dict[str, Work] = {}
         self._given_up: dict[str, Cell] = {}
         self._tries: dict[str, int] = {}
+        self._kept: dict[str, float] = {}  # the share of a cell that need not be repeated
+        self._told: dict[str, str] = {}  # what was said last of a cell, or of the scheduler
         self._asked = -ASK_SECONDS
 
     def run(self) -> bool:
@@ -182,6 +184,7 @@ class GridRunner:
             run.create(cell_json(cell))
             with handover.guard(run) as held:  # not while another runner is submitting it
                 who = handover.claim(run, self.executor) if held else Claim.BUSY
+            self._note_kept(cell, run)
             self._take_up(cell, run, who)
 
     def _take_up(self, cell: Cell, run: RunDir, who: Claim) -> None:
@@ -210,6 +213,20 @@ class GridRunner:
         if attempts and attempts[-1].record().get("stopped_by_rule"):
             return f"{attempts[-1].record().get('cause')}; `cegppo retry` goes on"
         return None
+
+    def _note_kept(self, cell: Cell, run: RunDir) -> None:
+        if (run.path / "attempts").is_dir():
+            self._kept[cell.id] = progress.resume_point(run, cell_json(cell)) / cell.settings.total_steps
+
+    def _hours_left(self, cell: Cell) -> float | None:
+        hours = self.options.hours(cell)
+        return None if hours is None else hours * (1.0 - self._kept.get(cell.id, 0.0))
+
+    def _say_once(self, key: str, text: str) -> None:
+        """A note, unless it is what was said before: a turn may come every second for days."""
+        if self._told.get(key) != text:
+            self._told[key] = text
+            self.view.note(text)
 
     def _leave(self, cell: Cell, why: str) -> None:
         self._waiting.pop(cell.id, None)
@@ -255,7 +272,7 @@ class GridRunner:
         runs = [run_dir(c, self.options.results) for c in self.cells] if self.budget.limit else []
         self.budget.measure(self.cells if runs else [], runs)
         if self.budget.is_used_up() and self._working:
-            self.view.note(f"{self.budget.used:.2f} GPU-hours used, the limit: ending what runs")
+            self._say_once("budget", f"all {self.budget.limit:g} GPU-hours used, the limit: ending what runs")
             for work in self._working.values():
                 self.executor.cancel(work.job.name)
 
@@ -268,6 +285,7 @@ class GridRunner:
                 return
             cause = conclude(work.cell, work.run, work.job, status)
         self._tell_end(work, cause.text if cause else None)
+        self._note_kept(work.cell, work.run)
         again = cause is not None and self._tries_again(work, cause)
         (self._waiting if again else self._given_up)[work.cell.id] = work.cell
 
@@ -336,7 +354,7 @@ class GridRunner:
 
     def _refused(self, cell: Cell, error: SubmitError) -> None:
         if error.passing:
-            self.view.note(f"{cell.slug}: not taken yet: {error.message}")
+            self._say_once(cell.id, f"{cell.slug}: not taken yet: {error.message}")
         else:
             self._leave(cell, f"refused: {error}")
 
@@ -398,8 +416,6 @@ def dry_run(cells: Sequence[Cell], results: Path) -> list[str]:
 
 
 def _dry_command(cell: Cell, run: RunDir) -> str:
-    from cegppo_verl.records import progress
-
     resume_from = progress.resume_point(run, cell_json(cell))
     job = jobs.job(cell, run, jobs.expected_inputs(cell), run.next_attempt(), resume_from)
     return jobs.command_text(cell, job.arguments, {**jobs.platform_environment(cell), **job.environment})

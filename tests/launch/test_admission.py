@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -115,4 +117,25 @@ def test_a_running_attempt_has_used_hours_too(cells: list[Cell], tmp_path: Path)
     attempt = run.new_attempt()
     attempt.update(started="2026-01-01T00:00:00+00:00")
     attempt.log_file.touch()
+    assert ledger.spent(cells[0], run) > 1000
+
+
+def test_an_attempt_that_was_lost_has_used_hours_up_to_its_last_sign_of_life(
+    cells: list[Cell], tmp_path: Path
+) -> None:
+    run = RunDir(tmp_path / "run")
+    attempt = run.new_attempt()
+    ended = {"ended": "2026-01-03T00:00:00+00:00", "outcome": "failed", "host": "gone"}
+    attempt.update(started="2026-01-01T00:00:00+00:00", **ended)
+    attempt.alive_file.touch()
+    last = datetime.datetime.fromisoformat("2026-01-01T05:00:00+00:00").timestamp()
+    os.utime(attempt.alive_file, (last, last))
+    assert ledger.spent(cells[0], run) == 5.0
+
+
+def test_hours_go_on_while_nothing_is_logged(cells: list[Cell], tmp_path: Path) -> None:
+    run = RunDir(tmp_path / "run")
+    attempt = run.new_attempt()
+    attempt.update(started="2026-01-01T00:00:00+00:00")
+    attempt.alive_file.touch()
     assert ledger.spent(cells[0], run) > 1000

@@ -288,6 +288,17 @@ def test_the_limit_on_gpu_hours_ends_what_runs(site: Site) -> None:
     assert "cells not started" in site.notes()
 
 
+def test_a_resumed_cell_needs_hours_for_the_rest_only(site: Site) -> None:
+    site.cells = site.cells[:1]
+    site.behaviour.misdeeds = {"grpo": {"1": "fail@3"}}
+    assert not site.runner().run()
+    site.dir().attempts()[0].update(seconds=1800.0)
+    assert not site.runner(max_gpu_hours=1.0, hours=lambda cell: 1.1).run()
+    assert "cells not started" in site.notes()
+    assert site.runner(max_gpu_hours=1.0, hours=lambda cell: 0.9).run()
+    assert [r["resumed_from"] for r in site.records()] == [0, 2]
+
+
 def test_one_cell_of_another_executor_is_left_alone(site: Site) -> None:
     site.behaviour.pace = 0.3
     run_until(site, trained(site, 1))
