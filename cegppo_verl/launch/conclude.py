@@ -30,12 +30,20 @@ NO_STORAGE = Cause(
 )
 
 
-def conclude(cell: Cell, run: RunDir, job: Submission, status: JobStatus) -> Cause | None:
+def conclude(
+    cell: Cell, run: RunDir, job: Submission, status: JobStatus, *, taken_back: bool = False
+) -> Cause | None:
     """The cause of a job's end; None when the cell is done or was stopped on purpose.
 
     A job that died without a word gets its attempt recorded here. Call it when nobody holds the cell's lock.
+
+    Args:
+        taken_back: the runner cancelled it itself, so that its end before it began is no failure.
     """
-    cause = _cause(cell, run, job, status)
+    if taken_back and not _attempts_of(run, job):
+        cause: Cause | None = Cause("taken back before the cell began", Kind.PREEMPTED)
+    else:
+        cause = _cause(cell, run, job, status)
     submission.update(run, job, ended=submission.now(), reason=cause.text if cause else status.reason)
     return cause
 
@@ -43,7 +51,7 @@ def conclude(cell: Cell, run: RunDir, job: Submission, status: JobStatus) -> Cau
 def _cause(cell: Cell, run: RunDir, job: Submission, status: JobStatus) -> Cause | None:
     if progress.missing(run, cell_json(cell)) is None:
         return None
-    mine = [a for a in run.attempts() if a.record().get("submission") == job.name]
+    mine = _attempts_of(run, job)
     if status.exit_code == EXIT_STORAGE and (not mine or "outcome" not in mine[-1].record()):
         return record(mine[-1] if mine else _claimed(run, job), NO_STORAGE)
     if not mine:
@@ -64,6 +72,10 @@ def _cause(cell: Cell, run: RunDir, job: Submission, status: JobStatus) -> Cause
     if said["outcome"] == FAILED:
         return Cause(str(said.get("cause")), Kind(said.get("cause_kind") or Kind.UNKNOWN.value))
     return Cause(progress.missing(run, cell_json(cell)) or "not complete", Kind.UNKNOWN)
+
+
+def _attempts_of(run: RunDir, job: Submission) -> list[Attempt]:
+    return [a for a in run.attempts() if a.record().get("submission") == job.name]
 
 
 def _claimed(run: RunDir, job: Submission) -> Attempt:

@@ -92,7 +92,7 @@ class Work:
     job: Submission
     watch: Watch
     since: float = field(default_factory=time.monotonic)
-    silent: bool = False  # the scheduler says it is over, but somebody still holds the cell
+    taken_back: bool = False  # cancelled by this runner
 
 
 class GridRunner:
@@ -274,6 +274,7 @@ class GridRunner:
         if self.budget.is_used_up() and self._working:
             self._say_once("budget", f"all {self.budget.limit:g} GPU-hours used, the limit: ending what runs")
             for work in self._working.values():
+                work.taken_back = True
                 self.executor.cancel(work.job.name)
 
     def _conclude(self, work: Work, status: JobStatus) -> None:
@@ -283,7 +284,7 @@ class GridRunner:
             if not held or not handover.is_newest(work.run, work.job):
                 self._was_concluded(work)
                 return
-            cause = conclude(work.cell, work.run, work.job, status)
+            cause = conclude(work.cell, work.run, work.job, status, taken_back=work.taken_back)
         self._tell_end(work, cause.text if cause else None)
         self._note_kept(work.cell, work.run)
         again = cause is not None and self._tries_again(work, cause)

@@ -17,7 +17,7 @@ from cegppo_verl.launch.executors.base import JobState, JobStatus
 from cegppo_verl.launch.node import EXIT_BUSY, EXIT_STORAGE
 from cegppo_verl.records import marks, progress, submission
 from cegppo_verl.records.rundir import RunDir
-from cegppo_verl.records.status import FAILED, STOPPED, status_of
+from cegppo_verl.records.status import FAILED, PLANNED, STOPPED, status_of
 from cegppo_verl.records.submission import Submission
 
 NAME = "cegppo-x-1"
@@ -187,3 +187,11 @@ def test_a_time_limit_without_a_new_checkpoint_would_come_for_ever(
     found = scene.end("TIMEOUT")
     assert found is not None
     assert found[1] is kind
+
+
+def test_a_job_that_the_runner_took_back_before_it_began_leaves_no_attempt(scene: Scene) -> None:
+    status = JobStatus(JobState.ENDED, "CANCELLED by 1000")
+    cause = conclude(scene.cell, scene.run, scene.job, status, taken_back=True)
+    assert cause is not None
+    assert scene.run.attempts() == []
+    assert status_of(scene.run, cell_json(scene.cell)).state == PLANNED

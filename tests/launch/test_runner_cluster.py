@@ -280,7 +280,7 @@ def test_a_rule_of_the_grid_ends_a_cell_for_good(site: Site) -> None:
 def test_the_limit_on_gpu_hours_ends_what_runs(site: Site) -> None:
     site.behaviour.pace = 0.5
     assert not site.runner(max_gpu_hours=1.0 / 3600).run()
-    assert {site.records(i)[0]["outcome"] for i in (0, 1) if site.records(i)} == {"interrupted"}
+    assert {r["outcome"] for i in (0, 1) for r in site.records(i)} <= {"interrupted"}
     assert "GPU-hours used, the limit" in site.notes()
     submitted = len(site.cluster.names())
     assert not site.runner(max_gpu_hours=1.0 / 3600).run()
