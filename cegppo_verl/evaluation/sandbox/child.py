@@ -19,6 +19,7 @@ RUNNER = Path(__file__).with_name("runner.py").read_text()  # before the root ch
 FLAGS = ("-s", "-S", "-P", "-B")  # no user or package folders, nothing written
 # HASHSEED: the order of sets is the same in every run. One thread for libraries that start their own.
 ENVIRONMENT = {"PYTHONHASHSEED": "0", "LANG": "C.UTF-8", "OMP_NUM_THREADS": "1", "PATH": "/usr/bin:/bin"}
+BROKEN = {"forbidden": "forbidden call", "refused": "not plain data"}  # replies that end the tests
 
 
 class EndedError(BaseException):
@@ -83,7 +84,7 @@ def _become_candidate(place: Place, limits: Limits, pipes: tuple[int, int, int])
         _shut_in(place, limits)
         report = json.dumps({"active": place.active, "failed": place.failed}).encode() + b"\n"
         os.write(WRITE, report)
-        environment = {**ENVIRONMENT, "HOME": place.folder}
+        environment = {**ENVIRONMENT, "HOME": place.folder, "TMPDIR": place.folder}
         os.chdir(place.folder)
         os.execve(readable.interpreter(), ["python", *FLAGS, "-c", RUNNER], environment)
     finally:
@@ -153,11 +154,11 @@ class Candidate:
             kind, content = next(iter(reply.items()))
             if kind == "value":
                 return decode(content)
-            error = None if kind == "forbidden" else _exception(str(reply["raised"]), str(reply["text"]))
+            if kind in BROKEN:
+                raise self._end(BROKEN[kind], str(content)[:200])
+            error = _exception(str(reply["raised"]), str(reply["text"]))
         except (AttributeError, KeyError, TypeError, ValueError, RecursionError, StopIteration) as broken:
-            raise self._end("exception", f"no plain data came back: {broken!r:.100}") from None
-        if error is None:
-            raise self._end("forbidden call", str(content)[:200])
+            raise self._end("not plain data", f"{broken!r:.100}") from None
         self.raised = error
         raise error
 
@@ -181,19 +182,16 @@ class Candidate:
         try:
             return json.loads(line)
         except (ValueError, RecursionError):
-            raise self._end("exception", "no plain data came back") from None
+            raise self._end("not plain data", "no JSON") from None
 
     def _end(self, cause: str, detail: str) -> EndedError:
         self.ended = EndedError(cause, detail)
         return self.ended
 
     def _collect(self) -> EndedError:
-        """Why the process closed its pipe; kills it if it still lives."""
-        with contextlib.suppress(ProcessLookupError):
-            if not _has_ended(self.pid):
-                os.kill(self.pid, signal.SIGKILL)
-                os.waitpid(self.pid, 0)
-                return self._end("ended early", "it closed the pipe of the answers")
+        """Why the process closed its pipe."""
+        if not _has_ended(self.pid):  # the launcher will kill it: it may be another user than the judge
+            return self._end("ended early", "it closed the pipe of the answers")
         _, status, used = os.wait4(self.pid, 0)
         code = os.waitstatus_to_exitcode(status)
         spent = used.ru_utime + used.ru_stime >= self._limits.cpu_seconds

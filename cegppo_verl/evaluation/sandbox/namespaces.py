@@ -12,7 +12,7 @@ from cegppo_verl.evaluation.sandbox import kernel, readable
 
 AT_FDCWD, AT_RECURSIVE = -100, 0x8000
 READ_ONLY_NOSUID = 1 | 2
-PLACE = "/tmp"  # where the candidate's folder is found inside
+PLACE = "/candidate"  # where the candidate's folder is found inside
 KINDS = {
     "network namespace": kernel.CLONE_NEWNET,
     "pid namespace": kernel.CLONE_NEWPID,

@@ -150,9 +150,15 @@ def _failure(error: BaseException) -> dict[str, str]:
 def _answer(function: Any, request: Any) -> dict[str, Any]:
     try:
         arguments, keywords = decode(request)
-        return {"value": encode(function(*arguments, **keywords))}
+        value = function(*arguments, **keywords)
     except BaseException as error:
         return _failure(error)
+    try:
+        return {"value": encode(value)}
+    except MemoryError as error:
+        return _failure(error)
+    except BaseException as error:  # TypeError of encode; or whatever a strange object raises
+        return {"refused": f"{type(error).__name__}: {error}"[:200]}
 
 
 def _load(request: dict[str, str]) -> tuple[Any, dict[str, Any]]:

@@ -1,0 +1,10 @@
+"""End by an exception that tests do not expect.
+
+cause: exception SystemExit
+"""
+
+import sys
+
+
+def double(x):
+    sys.exit(0)

@@ -1,0 +1,8 @@
+"""Return much more than asked for.
+
+cause: output limit
+"""
+
+
+def double(x):
+    return "x" * (8 << 20)

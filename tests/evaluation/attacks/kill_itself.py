@@ -1,0 +1,10 @@
+"""End by a signal.
+
+cause: killed
+"""
+
+import os
+
+
+def double(x):
+    os.abort()
