@@ -79,7 +79,7 @@ def ray() -> Iterator[tuple[dict[str, str], dict[str, str], Callable[[], list[ps
 def slurm() -> Iterator[tuple[dict[str, str], dict[str, str], Callable[[], list[psutil.Process]]]]:
     """A Slurm: profile, environment; its daemons stay up."""
     with slurm_cluster(nodes=2, gpus=1, memory=10_000) as cluster:
-        yield {"executor": "slurm"}, cluster.environment, list
+        yield {"executor": "slurm", "memory": "8G"}, cluster.environment, list  # one job at a time per node
 
 
 class Grid:
