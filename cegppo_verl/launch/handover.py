@@ -32,7 +32,11 @@ class Claim(Enum):
 
 @contextlib.contextmanager
 def guard(run: RunDir) -> Iterator[bool]:
-    """Held while a submission is decided on; yields false when another runner holds it too long."""
+    """Held while a submission is decided on; yields false when another runner holds it too long.
+
+    Raises:
+        OSError: the run directory cannot be written, e.g. another person's.
+    """
     descriptor = os.open(run.path / GUARD, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         yield _lock(descriptor)
@@ -110,9 +114,12 @@ def is_newest(run: RunDir, job: Submission) -> bool:
 
 
 def next_name(run: RunDir, cell_id: str) -> tuple[str, int]:
-    """Name and number of the next submission."""
+    """Name and number of the next submission.
+
+    A refused name is used again: where only the answer was lost, the job is found by it, not made twice.
+    """
     current = submission.read(run)
-    number = current.number + 1 if current else 1
+    number = (current.number + (not current.refused)) if current else 1
     return f"cegppo-{cell_id}-{number}", number
 
 
@@ -136,6 +143,6 @@ def hand_over(executor: Executor, task: Task, number: int, request: Request) -> 
         job = executor.submit(task)
     except BaseException as error:
         if isinstance(error, Exception):
-            submission.update(task.run, intent, ended=submission.now(), reason=str(error))
+            submission.update(task.run, intent, ended=submission.now(), reason=str(error), refused=True)
         raise
     return submission.update(task.run, intent, job=job)

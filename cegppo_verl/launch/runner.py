@@ -181,9 +181,13 @@ class GridRunner:
         """Make the directories, and find out who has which cell."""
         for cell in cells:
             run = run_dir(cell, self.options.results)
-            run.create(cell_json(cell))
-            with handover.guard(run) as held:  # not while another runner is submitting it
-                who = handover.claim(run, self.executor) if held else Claim.BUSY
+            try:
+                run.create(cell_json(cell))
+                with handover.guard(run) as held:  # not while another runner is submitting it
+                    who = handover.claim(run, self.executor) if held else Claim.BUSY
+            except OSError as error:  # another person's: the others go on
+                self._leave(cell, f"its folder cannot be used: {error}")
+                continue
             self._note_kept(cell, run)
             self._take_up(cell, run, who)
 
@@ -330,7 +334,12 @@ class GridRunner:
             self._start(cell)
 
     def _start(self, cell: Cell) -> None:
-        run = run_dir(cell, self.options.results)
+        try:
+            self._start_guarded(cell, run_dir(cell, self.options.results))
+        except OSError as error:  # a disk that is full, a process that cannot be made: the others go on
+            self._leave(cell, f"cannot be started: {error}; `cegppo retry` tries again")
+
+    def _start_guarded(self, cell: Cell, run: RunDir) -> None:
         with handover.guard(run) as held:
             if not held or handover.claim(run, self.executor) is not Claim.FREE:
                 self._leave(cell, "another runner is at it, left alone")

@@ -28,6 +28,7 @@ class Submission:
         submitted, ended: ISO times, UTC; ``ended`` is None while the job may be alive.
         runner: host, process id and birth of the runner that submitted it.
         request: what the node side is told, see ``launch/node.py``.
+        refused: the scheduler did not take it, or its answer was lost: then a job of this name may exist.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Submission:
     reason: str | None = None
     runner: Json = field(default_factory=dict)
     request: Json = field(default_factory=dict)
+    refused: bool = False
 
 
 def read(run: RunDir) -> Submission | None:

@@ -16,13 +16,13 @@ from launch.fake_trainer import Behaviour, make_cells
 from launch.test_runner import Recorder, steps_of
 
 from cegppo_verl.experiment.cell import Cell
-from cegppo_verl.launch import runner
+from cegppo_verl.launch import handover, runner
 from cegppo_verl.launch.attempt import cell_json
-from cegppo_verl.launch.executors.base import SubmitError
+from cegppo_verl.launch.executors.base import SubmitError, Task
 from cegppo_verl.launch.runner import GridRunner, Options
 from cegppo_verl.records import marks, progress, submission
 from cegppo_verl.records.rundir import RunDir
-from cegppo_verl.records.status import DONE, STOPPED, Status, status_of
+from cegppo_verl.records.status import DONE, PLANNED, STOPPED, Status, status_of
 
 
 class Site:
@@ -194,6 +194,67 @@ def test_a_refusal_that_may_pass_is_asked_again(site: Site) -> None:
     site.view.tick = tick  # type: ignore[method-assign]
     assert one.run()
     assert "not taken yet: busy" in site.notes()
+
+
+def test_a_job_whose_answer_was_lost_is_found_and_not_made_twice(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submit, lost = site.cluster.submit, []
+
+    def loses_the_answer(task: Task) -> str:
+        job = submit(task)
+        if not lost:
+            lost.append(task.name)
+            raise SubmitError("no answer within 20 s", passing=True)
+        return job
+
+    monkeypatch.setattr(site.cluster, "submit", loses_the_answer)
+    site.behaviour.pace = 0.3
+    assert site.runner().run()
+    assert sorted(site.cluster.names()) == sorted(f"cegppo-{cell.id}-1" for cell in site.cells)
+    assert [len(site.records(i)) for i in (0, 1)] == [1, 1]
+    assert "another runner" not in site.notes()
+
+
+@pytest.mark.parametrize("at_start", [True, False])
+def test_a_folder_that_cannot_be_written_costs_its_own_cell_only(site: Site, at_start: bool) -> None:
+    site.cluster.gpus = (1,)
+
+    def spoil(index: int) -> None:
+        site.dir(index).create(cell_json(site.cells[index]))
+        (site.dir(index).path / handover.GUARD).unlink(missing_ok=True)
+        (site.dir(index).path / handover.GUARD).mkdir()  # as unwritable as a read-only folder, also to root
+
+    def tick() -> None:
+        waiting = [i for i in (0, 1) if submission.read(site.dir(i)) is None]
+        if waiting and not (site.dir(waiting[0]).path / handover.GUARD).is_dir():
+            spoil(waiting[0])
+
+    one = site.runner()
+    if at_start:
+        spoil(1)
+    else:
+        site.view.tick = tick  # type: ignore[method-assign]
+    assert not one.run()
+    assert sorted(site.status(i).state for i in (0, 1)) == [DONE, PLANNED]
+    assert "cannot be" in site.notes()
+
+
+def test_an_executor_that_breaks_at_one_cell_does_not_end_the_runner(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submit, broken = site.cluster.submit, []
+
+    def breaks(task: Task) -> str:
+        if not broken:
+            broken.append(task.name)
+            raise OSError("no process can be made")
+        return submit(task)
+
+    monkeypatch.setattr(site.cluster, "submit", breaks)
+    assert not site.runner().run()
+    assert sorted(site.status(i).state for i in (0, 1)) == [DONE, PLANNED]
+    assert "no process can be made" in site.notes()
 
 
 def test_a_refusal_for_good_leaves_the_cell(site: Site) -> None:
