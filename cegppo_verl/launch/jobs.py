@@ -14,7 +14,7 @@ from cegppo_verl.experiment.cell import Cell
 from cegppo_verl.experiment.hydra_text import override
 from cegppo_verl.experiment.overrides import RunPaths, compose_overrides
 from cegppo_verl.experiment.platforms import environment
-from cegppo_verl.launch import driver
+from cegppo_verl.launch import driver, tracking
 from cegppo_verl.launch.driver import Job
 from cegppo_verl.records.rundir import Attempt, RunDir
 from cegppo_verl.toy import assets
@@ -129,7 +129,8 @@ def arguments(
             nothing from the driver; None gives the attempt a private cluster.
     """
     scale = catalog.scale(cell.scale)
-    overrides = compose_overrides(cell, scale, run_paths(run, inputs), resuming=resume_from > 0)
+    plain = compose_overrides(cell, scale, run_paths(run, inputs), resuming=resume_from > 0)
+    overrides = tracking.overridden(plain)
     ray = _private_ray(scale) if joined is None else _joined_ray(joined)
     return ["-m", MODULE, *overrides, *_resume(run, resume_from), *ray, *_HYDRA]
 
@@ -191,6 +192,7 @@ def job(
         join: use the Ray cluster at RAY_ADDRESS instead of a private one.
     """
     own = {"VERL_FILE_LOGGER_PATH": str(attempt.metrics_file.resolve()), ISOLATION: mark(attempt)}
+    own |= tracking.environment(cell, run, attempt)
     joined = {**platform_environment(cell), **own, **driver.import_path()} if join else None
     # Ray refuses a variable that both the submitted job and its driver set, unless told whose counts.
     override_job = {"RAY_OVERRIDE_JOB_RUNTIME_ENV": "1"} if join else {}

@@ -12,7 +12,7 @@ from typing import Any
 from cegppo_verl.errors import UserError
 from cegppo_verl.experiment import catalog
 from cegppo_verl.experiment.cell import Cell
-from cegppo_verl.launch import attempt, handover, jobs, ledger, preflight
+from cegppo_verl.launch import attempt, handover, jobs, ledger, preflight, tracking
 from cegppo_verl.launch.admission import Admission
 from cegppo_verl.launch.attempt import cell_json
 from cegppo_verl.launch.causes import Cause, Kind
@@ -410,7 +410,7 @@ def task(cell: Cell, run: RunDir, name: str, hours: float | None = None, priorit
         run=run,
         need=Need(hardware.nodes, hardware.gpus_per_node, scale.platform, hours),
         command=node_command(run),
-        environment=jobs.platform_environment(cell),
+        environment={**jobs.platform_environment(cell), **tracking.passed_on()},
         priority=priority,
     )
 
