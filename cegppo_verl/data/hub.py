@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from cegppo_verl.data.catalog import COMMIT
 from cegppo_verl.data.source import Source, digest
 from cegppo_verl.errors import UserError
 
@@ -32,7 +33,7 @@ def fetch(repo: str, files: tuple[str, ...], revision: str, *, offline: bool) ->
     commit = revision
     for name in files:
         path = _one(repo, name, commit, offline)
-        commit = _commit(path, commit)
+        commit = _commit(path, commit, repo)
         found.append(Source(name, path, digest(path), _verified(path, repo, name)))
     return found, commit
 
@@ -98,10 +99,14 @@ def _not_here(where: str, revision: str, offline: bool) -> UserError:
     return UserError(f"{where}: the hub cannot be reached, and the cache does not have it", hint=hint)
 
 
-def _commit(path: Path, asked: str) -> str:
+def _commit(path: Path, asked: str, repo: str) -> str:
     """The commit is part of a file's path in the cache: …/snapshots/<commit>/…"""
     parts = path.parts
-    return parts[parts.index("snapshots") + 1] if "snapshots" in parts else asked
+    found = parts[parts.index("snapshots") + 1] if "snapshots" in parts else asked
+    if COMMIT.fullmatch(asked) and found != asked:
+        hint = "use another mirror (HF_ENDPOINT), or the hub itself"
+        raise UserError(f"{repo}: the hub answers with commit {found}, not {asked}", hint=hint)
+    return found
 
 
 def _verified(path: Path, repo: str, name: str) -> str:

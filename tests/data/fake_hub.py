@@ -17,7 +17,8 @@ class Hub(ThreadingHTTPServer):
 
     ``cut``: break each connection after so many bytes of a body, as often as ``cuts`` says. ``lie``: state a
     checksum that the bytes do not have. ``stuck``: a path whose body stops half-way; ``stopped`` is
-    set then. ``seen``: (method, path, Range header) of each request.
+    set then. ``commit``: the one that every answer is of, instead of the one asked for.
+    ``seen``: (method, path, Range header) of each request.
     """
 
     daemon_threads = True
@@ -26,7 +27,7 @@ class Hub(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.files, self.revisions = files, revisions
         self.seen: list[tuple[str, str, str]] = []
-        self.cut, self.cuts, self.lie, self.stuck = 0, 0, False, ""
+        self.cut, self.cuts, self.lie, self.stuck, self.commit = 0, 0, False, "", ""
         self.stopped, self.over = threading.Event(), threading.Event()
 
     @property
@@ -56,7 +57,8 @@ class Handler(BaseHTTPRequestHandler):
         elif (repo, name) not in self.server.files:
             self._refuse(404, "EntryNotFound")
         else:
-            self._send(self.server.files[repo, name], wanted, body, stuck=name == self.server.stuck)
+            commit = revision if len(revision) == len(COMMIT) else COMMIT
+            self._send(self.server.files[repo, name], wanted, body, commit, stuck=name == self.server.stuck)
 
     def _refuse(self, code: int, why: str) -> None:
         self.send_response(code)
@@ -64,12 +66,12 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", "0")
         self.end_headers()
 
-    def _send(self, data: bytes, wanted: str, body: bool, *, stuck: bool) -> None:
+    def _send(self, data: bytes, wanted: str, body: bool, commit: str, *, stuck: bool) -> None:
         start = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted else 0
         stated = hashlib.sha256(b"something else" if self.server.lie else data).hexdigest()
         self.send_response(206 if wanted else 200)
         self.send_header("ETag", f'"{stated}"')
-        self.send_header("X-Repo-Commit", COMMIT)
+        self.send_header("X-Repo-Commit", self.server.commit or commit)
         self.send_header("Content-Length", str(len(data) - start))
         if wanted:
             self.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
