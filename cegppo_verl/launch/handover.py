@@ -59,6 +59,10 @@ def _lock(descriptor: int) -> bool:
 def claim(run: RunDir, executor: Executor) -> Claim:
     """Who has the cell, from its files and the executor's word."""
     current = submission.read(run)
+    if current is not None and current.refused and executor.detached and current.executor == executor.name:
+        return (
+            Claim.FREE
+        )  # if a job runs, only its answer was lost: handing it over again finds it by its name
     if current is None or current.ended is not None:
         return Claim.BUSY if is_executed(run) else Claim.FREE
     if current.executor != "local":
