@@ -244,10 +244,13 @@ class GridRunner:
             work.watch.look()
         if not self.executor.detached or time.monotonic() - self._asked >= ASK_SECONDS:
             self._asked = time.monotonic()
-            self._settle()
-            self._take_back()
-            self._obey_budget()
-            self._admit()
+            try:
+                self._settle()
+                self._take_back()
+                self._obey_budget()
+                self._admit()
+            except SubmitError as error:  # e.g. a token that has run out: nothing is concluded, jobs go on
+                self._say_once("scheduler", f"{self.executor.name}: {error}; asked again")
         self.view.tick()
 
     def _rest(self, took: float) -> None:
@@ -307,6 +310,8 @@ class GridRunner:
         self._tell_end(work, None)
         if handover.claim(work.run, self.executor) is Claim.OURS:
             self._adopt(work.cell, work.run)
+        else:  # a retry that somebody asks for is still seen
+            self._given_up[work.cell.id] = work.cell
 
     def _tell_end(self, work: Work, cause: str | None) -> None:
         state = status_of(work.run, cell_json(work.cell), own_lock=True)

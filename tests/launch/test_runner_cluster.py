@@ -18,7 +18,7 @@ from launch.test_runner import Recorder, steps_of
 from cegppo_verl.experiment.cell import Cell
 from cegppo_verl.launch import handover, runner
 from cegppo_verl.launch.attempt import cell_json
-from cegppo_verl.launch.executors.base import SubmitError, Task
+from cegppo_verl.launch.executors.base import Capacity, SubmitError, Task
 from cegppo_verl.launch.runner import GridRunner, Options
 from cegppo_verl.records import marks, progress, submission
 from cegppo_verl.records.rundir import RunDir
@@ -181,6 +181,22 @@ def test_a_scheduler_that_does_not_answer_concludes_nothing(site: Site) -> None:
     site.view.tick = tick  # type: ignore[method-assign]
     assert one.run()
     assert [len(site.records(i)) for i in (0, 1)] == [1, 1]
+
+
+def test_a_scheduler_that_refuses_our_question_does_not_end_the_runner(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    capacity, asked = site.cluster.capacity, []
+
+    def refuses() -> Capacity | None:
+        asked.append(1)
+        if len(asked) < 5:
+            raise SubmitError("the token has run out", passing=False)
+        return capacity()
+
+    monkeypatch.setattr(site.cluster, "capacity", refuses)
+    assert site.runner().run()
+    assert site.notes().count("the token has run out") == 1
 
 
 def test_a_refusal_that_may_pass_is_asked_again(site: Site) -> None:
