@@ -27,7 +27,9 @@ class Checked:
     def lines(self) -> dict[str, str]:
         """What to print."""
         least, most = self.found.repeats
-        times = f"each {most} times" if least == most else f"{least} to {most} times"
+        times = (
+            f"{least} to {most} times" if least < most else f"each {most} times" if most > 1 else "each once"
+        )
         return {
             "rows": f"{self.found.rows:,}",
             "problems": f"{len(self.found.problems):,}, {times}",
