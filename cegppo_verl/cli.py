@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from cegppo_verl import cli_cells
+from cegppo_verl import cli_cells, cli_data
 from cegppo_verl.cli_options import RESULTS, GridFile, Results, Scale, Seeds, console
 from cegppo_verl.errors import EXIT_USER_ERROR, UserError
 
@@ -295,6 +295,7 @@ def startup(
 
 
 cli_cells.register(app)
+app.add_typer(cli_data.app, name="data")
 
 
 def main() -> None:
