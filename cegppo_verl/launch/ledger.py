@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from cegppo_verl.experiment import catalog
 from cegppo_verl.experiment.cell import Cell
@@ -41,11 +41,13 @@ class Budget:
 
     limit: float | None
     used: float = 0.0
+    _by_cell: dict[str, float] = field(default_factory=dict)
 
     def measure(self, cells: Sequence[Cell], runs: Sequence[RunDir]) -> None:
-        """Read what has been used."""
+        """Read what these cells have used; of others, what was read before counts."""
         if self.limit is not None:
-            self.used = sum(spent(cell, run) for cell, run in zip(cells, runs, strict=True))
+            self._by_cell |= {c.id: spent(c, run) for c, run in zip(cells, runs, strict=True)}
+            self.used = sum(self._by_cell.values())
 
     def allows(self, wanted: float | None, promised: float) -> bool:
         """Whether a cell that is expected to use ``wanted`` may start.

@@ -111,6 +111,7 @@ class GridRunner:
         self._kept: dict[str, float] = {}  # the share of a cell that need not be repeated
         self._told: dict[str, str] = {}  # what was said last of a cell, or of the scheduler
         self._asked = -ASK_SECONDS
+        self._measure_all = 0.0
 
     def run(self) -> bool:
         """Run everything that is not done; true when every cell is done, or was stopped by a rule.
@@ -276,13 +277,23 @@ class GridRunner:
                 self.executor.cancel(name)  # no node side is there to see the mark
 
     def _obey_budget(self) -> None:
-        runs = [run_dir(c, self.options.results) for c in self.cells] if self.budget.limit else []
-        self.budget.measure(self.cells if runs else [], runs)
+        self._measure_budget()
         if self.budget.is_used_up() and self._working:
             self._say_once("budget", f"all {self.budget.limit:g} GPU-hours used, the limit: ending what runs")
             for work in self._working.values():
                 work.taken_back = True
                 self.executor.cancel(work.job.name)
+
+    def _measure_budget(self) -> None:
+        """The cells at work each turn, all of them (others may run them, too) now and then."""
+        if self.budget.limit is None:
+            return
+        started = time.monotonic()
+        whole = started >= self._measure_all
+        cells = self.cells if whole else [work.cell for work in self._working.values()]
+        self.budget.measure(cells, [run_dir(c, self.options.results) for c in cells])
+        if whole:
+            self._measure_all = time.monotonic() + IDLE_FACTOR * (time.monotonic() - started)
 
     def _conclude(self, work: Work, status: JobStatus) -> None:
         work.watch.look()
@@ -293,6 +304,7 @@ class GridRunner:
                 return
             cause = conclude(work.cell, work.run, work.job, status, taken_back=work.taken_back)
         self._tell_end(work, cause.text if cause else None)
+        self.budget.measure([work.cell], [work.run])
         self._note_kept(work.cell, work.run)
         again = cause is not None and self._tries_again(work, cause)
         (self._waiting if again else self._given_up)[work.cell.id] = work.cell

@@ -139,3 +139,14 @@ def test_hours_go_on_while_nothing_is_logged(cells: list[Cell], tmp_path: Path) 
     attempt.update(started="2026-01-01T00:00:00+00:00")
     attempt.alive_file.touch()
     assert ledger.spent(cells[0], run) > 1000
+
+
+def test_what_was_measured_before_goes_on_counting(cells: list[Cell], tmp_path: Path) -> None:
+    runs = [RunDir(tmp_path / str(number)) for number in range(2)]
+    for run in runs:
+        run.new_attempt().update(started="2026-01-01T00:00:00+00:00", seconds=3600.0, ended="x", host="h")
+    budget = Budget(9.0)
+    budget.measure(cells[:2], runs)
+    runs[1].new_attempt().update(started="2026-01-01T00:00:00+00:00", seconds=1800.0, ended="x", host="h")
+    budget.measure(cells[1:2], runs[1:])
+    assert budget.used == 2.5
