@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from cegppo_verl.errors import UserError, did_you_mean
-from cegppo_verl.toy import pick, words
+from cegppo_verl.toy import code, instruct, pick, words
 from cegppo_verl.toy.benchmarks import read_benchmark
 from cegppo_verl.toy.recipes import MODELS, SMOLLM2, model_recipe
 from cegppo_verl.toy.rows import Row
@@ -25,6 +25,8 @@ Maker = Callable[[str, str, int, int], list[Row]]
 TASKS: dict[str, tuple[Maker, int]] = {
     "pick": (pick.rows, pick.VERSION),
     "words": (words.rows, words.VERSION),
+    "code-toy": (code.rows, code.VERSION),
+    "instruct-toy": (instruct.rows, instruct.VERSION),
 }
 
 
@@ -72,7 +74,7 @@ def ensure_data(task: str, split: str, *, n: int | None = None, seed: int = 0, r
     """A parquet file in verl's format.
 
     Args:
-        task: "pick" or "words" for generated data; any name when ``split`` is a file.
+        task: one of TASKS for generated data; any name when ``split`` is a file.
         split: "train", "<task>-val", or the path of a local benchmark file (.jsonl or .parquet).
         n: number of problems; for a file the first ``n``, all of them when None.
         seed: draws the problems; a file has no seed. Train and validation are disjoint for all seeds.

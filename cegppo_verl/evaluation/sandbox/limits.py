@@ -54,10 +54,10 @@ class Result:
     """What became of a candidate.
 
     ``outcome``: "correct", "wrong" or "grader_error". ``cause``: "" when correct; of a wrong one "assertion",
-    "exception NAME", "timeout", "memory", "output limit", "file limit", "forbidden call", "not plain data", "killed" or
-    "ended early"; of a grader's error what failed. ``detail``: one line more, for a person; what the candidate said
-    about itself stands in it, so it is evidence of nothing. ``layers``: the layers of the sandbox that were
-    active.
+    "exception NAME", "timeout", "memory", "output limit", "file limit", "forbidden call", "not plain data",
+    "killed" or "ended early"; of a grader's error what failed. ``detail``: one line more, for a person; what
+    the candidate said about itself stands in it, so it is evidence of nothing. ``layers``: the layers of the
+    sandbox that were active.
     """
 
     outcome: str
