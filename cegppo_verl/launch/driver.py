@@ -45,12 +45,13 @@ class Handle:
     """A job that was started.
 
     Attributes:
-        warm_pid: of the server whose forks the job's processes are; None when they start cold.
+        server: whose forks the job's processes are, with its birth: its number may be another's one day;
+            None when they start cold.
     """
 
     job: Job
     process: subprocess.Popen[bytes]
-    warm_pid: int | None
+    server: psutil.Process | None
     started: float = field(default_factory=time.time)
 
     def poll(self) -> int | None:
@@ -60,8 +61,8 @@ class Handle:
     def processes(self) -> list[psutil.Process]:
         """Everything that belongs to the attempt now."""
         own = processes.marked(self.job.mark)
-        if self.warm_pid is not None:
-            own += processes.descendants(self.warm_pid)
+        if self.server is not None and self.server.is_running():
+            own += processes.descendants(self.server.pid)
         return processes.with_descendants(own)
 
     def cancel(self, grace: float = 5.0) -> None:
@@ -131,4 +132,11 @@ def start(job: Job, environment: Mapping[str, str], interpreter: Interpreter) ->
             start_new_session=True,
             preexec_fn=end_with_parent if sys.platform == "linux" else None,
         )
-    return Handle(job, process, interpreter.warm_pid if warm else None)
+    return Handle(job, process, _living(interpreter.warm_pid) if warm else None)
+
+
+def _living(pid: int | None) -> psutil.Process | None:
+    try:
+        return None if pid is None else psutil.Process(pid)
+    except psutil.Error:
+        return None

@@ -6,10 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 from launch.fake_trainer import make_cells
 
-from cegppo_verl.launch import attempt, jobs, preflight, processes
+from cegppo_verl.launch import attempt, driver, jobs, preflight, processes
 from cegppo_verl.launch.attempt import Interrupted, cell_json
 from cegppo_verl.launch.causes import Kind
 from cegppo_verl.launch.conclude import conclude
@@ -80,6 +81,18 @@ def test_processes_of_others_are_left_alone(run: RunDir) -> None:
     assert foreign.poll() is None
     foreign.kill()
     foreign.wait()
+
+
+def test_children_of_a_process_that_took_the_warm_servers_number_are_not_ours(tmp_path: Path) -> None:
+    child = sleeper("another-1-00000000")
+    server = psutil.Process()  # this process, whose child is
+    job = driver.Job([], {}, tmp_path / "log", "ours-1-00000000", tmp_path)
+    handle = driver.Handle(job, child, server)
+    assert child.pid in [p.pid for p in handle.processes()]
+    server.is_running = lambda: False  # type: ignore[method-assign]
+    assert handle.processes() == []
+    child.kill()
+    child.wait()
 
 
 def sleeper(mark: str) -> subprocess.Popen[bytes]:
