@@ -2,8 +2,8 @@
 
 Each constraint is one function of the response and its parameters, decided by counting, never by a model. A
 prompt is followed when all its constraints are. Strict looks at the response itself. Loose, as IFEval
-defines it (section 2.3), takes a constraint as followed if any of eight forms of the response follows it: without its
-first line, its last line or both (introductions and farewells), each with and without its asterisks (emphasis).
+defines it, takes a constraint as followed if one of eight forms of the response follows it: without its first
+line, its last line or both (introductions and farewells), each with and without its asterisks (emphasis).
 
 Words are runs of letters, digits, apostrophes and hyphens in any script; sentences end in . ! ? … or their
 full-width forms; paragraphs are parted by empty lines; bullets are lines that begin with "-", "*" or "•".

@@ -1,4 +1,4 @@
-"""Every verifiable constraint, each way; parameters are checked; strict and loose scoring as IFEval has them."""
+"""Every verifiable constraint, each way; parameters are checked; strict and loose scoring as in IFEval."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""The sandbox on honest programs: verdicts, causes, threads, limits; a dead evaluator leaves nothing behind."""
+"""The sandbox on honest programs: verdicts, causes, threads; a dead evaluator leaves nothing behind."""
 
 import os
 import subprocess
@@ -125,10 +125,9 @@ def test_limits_are_positive():
 
 
 def test_when_the_evaluator_is_killed_everything_ends(tmp_path):
-    script = (
-        "import sys; from cegppo_verl.evaluation.sandbox import *\n"
-        f"run(Program('import time\\nprint(1)\\ndef f(x): time.sleep(500)', 'f', {TESTS!r}), Limits(wall_seconds=500))"
-    )
+    code = "import time\ndef f(x): time.sleep(500)"
+    job = f"run(Program({code!r}, 'f', {TESTS!r}), Limits(500))"
+    script = f"from cegppo_verl.evaluation.sandbox import Limits, Program, run\n{job}"
     evaluator = subprocess.Popen([sys.executable, "-c", script], env={**os.environ, "TMPDIR": str(tmp_path)})
     family = _wait(lambda: len(_family(evaluator.pid)) >= 3 and _family(evaluator.pid))
     evaluator.kill()
