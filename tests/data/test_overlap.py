@@ -61,6 +61,7 @@ def test_the_share_is_that_of_the_best_training_problem():
     found = match([f"{NINE} x", f"y {NINE} ten eleven", "nothing"], problem)
     assert (found.train, found.best, found.shared, found.grams) == (2, "1", 3, 4)
     assert found.share == 0.75
+    assert match([f"{NINE} x", f"y {NINE}"], NINE).best == "0", "the first of equals"
 
 
 def test_a_short_problem_is_found_only_by_the_same_words():
