@@ -80,6 +80,10 @@ def run(
         float | None,
         typer.Option(min=0, help="For the whole grid, earlier runs included; a CPU cell counts as one GPU."),
     ] = None,
+    logger: Annotated[
+        list[str] | None,
+        typer.Option(help="wandb or tensorboard, too: one run per cell, over all its attempts."),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print exactly what would be submitted, and stop.")
     ] = False,
@@ -102,7 +106,7 @@ def run(
 
     limits = Limits(startup=startup_limit)
     call = run_command.Call(
-        grid, scale, seed, arm, results, executor, cluster, max_gpu_hours, retries, warm, limits
+        grid, scale, seed, arm, results, executor, cluster, max_gpu_hours, logger or (), retries, warm, limits
     )
     if dry_run:
         for text in run_command.dry_run(call):

@@ -11,7 +11,7 @@ from cegppo_verl.experiment.cell import Cell
 from cegppo_verl.experiment.cost import Costs
 from cegppo_verl.experiment.grid import Grid
 from cegppo_verl.experiment.recorded import Recorded
-from cegppo_verl.launch import planning, runner
+from cegppo_verl.launch import planning, runner, tracking
 from cegppo_verl.launch.cells import run_dir
 from cegppo_verl.launch.executors import registry
 from cegppo_verl.launch.executors.base import Executor
@@ -29,6 +29,7 @@ class Call:
     Attributes:
         executor: a name, None for the profile's or this machine; cluster: a profile's file.
         max_gpu_hours: None takes the grid's own budget.
+        loggers: of tracking.KNOWN.
     """
 
     grid: Path
@@ -39,6 +40,7 @@ class Call:
     executor: str | None = None
     cluster: Path | None = None
     max_gpu_hours: float | None = None
+    loggers: Sequence[str] = ()
     retries: int = 2
     warm: bool = True
     limits: Limits = field(default_factory=Limits)
@@ -84,6 +86,7 @@ def prepare(call: Call, view: View) -> GridRunner:
     Raises:
         UserError: in the grid, the profile or an option.
     """
+    tracking.ask(call.loggers)
     grid, cells = planning.load(call.grid, call.scale, call.seeds)
     executor = executor_of(call)
     return GridRunner(planning.select(cells, call.arms), options(call, grid, executor), view)
@@ -91,6 +94,7 @@ def prepare(call: Call, view: View) -> GridRunner:
 
 def dry_run(call: Call) -> list[str]:
     """Exactly what would be submitted, cell by cell; builds, contacts and writes nothing."""
+    tracking.ask(call.loggers)
     _, cells = planning.load(call.grid, call.scale, call.seeds)
     chosen, executor = planning.select(cells, call.arms), executor_of(call)
     if not executor.detached:

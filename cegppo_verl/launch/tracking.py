@@ -1,8 +1,9 @@
 """W&B and TensorBoard beside our own records: one run per cell, over all its attempts.
 
-Whether they are used is no part of a cell: ``CEGPPO_LOGGERS=wandb,tensorboard`` in the runner's environment,
-or in that of a cluster's profile. W&B drops a step that it has seen (after a resume, those since the
-checkpoint) and keeps the first; what counts is ``metrics.jsonl``.
+Whether they are used is no part of a cell: ``cegppo run --logger wandb``, or
+``CEGPPO_LOGGERS=wandb,tensorboard`` in the runner's environment or in that of a cluster's profile. W&B drops a
+step that it has seen (after a resume, those since the checkpoint) and keeps the first; what counts is
+``metrics.jsonl``.
 """
 
 from __future__ import annotations
@@ -31,6 +32,18 @@ def loggers(environment: Mapping[str, str] = os.environ) -> tuple[str, ...]:
         if name not in KNOWN:
             raise UserError(f"unknown logger '{name}'", key=VARIABLE, hint=did_you_mean(name, KNOWN))
     return tuple(dict.fromkeys(names))
+
+
+def ask(names: Sequence[str]) -> None:
+    """Use these from now on, or, without any, those of the environment.
+
+    Raises:
+        UserError: an unknown name.
+    """
+    if names:
+        loggers({VARIABLE: ",".join(names)})
+        os.environ[VARIABLE] = ",".join(names)
+    loggers()
 
 
 def passed_on() -> dict[str, str]:

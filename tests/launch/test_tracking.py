@@ -67,3 +67,14 @@ def test_tracking_changes_no_identity(tmp_path: Path, monkeypatch: pytest.Monkey
     plain = make_cells(tmp_path)[0].id
     monkeypatch.setenv(tracking.VARIABLE, "wandb")
     assert make_cells(tmp_path)[0].id == plain
+
+
+def test_the_command_line_counts_more_than_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(tracking.VARIABLE, "wandb")
+    tracking.ask(())
+    assert tracking.loggers() == ("wandb",)
+    tracking.ask(["tensorboard"])
+    assert tracking.loggers() == ("tensorboard",)
+    with pytest.raises(UserError, match="wandbb"):
+        tracking.ask(["wandbb"])
+    assert tracking.loggers() == ("tensorboard",)

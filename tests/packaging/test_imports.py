@@ -8,7 +8,7 @@ import sys
 import pytest
 
 BLOCKED = ("ray", "tensordict", "torch", "transfer_queue", "transformers", "verl", "vllm")
-ROOMS = ("experiment", "launch", "records", "reporting", "stats")
+ROOMS = ("data", "experiment", "launch", "records", "reporting", "stats")
 BLOCK = f"""
 import importlib, pkgutil, sys
 class Block:
