@@ -50,12 +50,17 @@ class Admission:
         items = [self._item(cell) for cell in waiting]
         capacity = self.executor.capacity()
         if capacity is None:
-            most = getattr(getattr(self.executor, "profile", None), "max_jobs", None) or MOST_QUEUED
-            return [item.key for item in scheduling.order(items)][: max(0, most - len(working))]
+            return [item.key for item in scheduling.order(items)][: self._jobs_left(working, MOST_QUEUED)]
         now = time.monotonic() / 3600
         running = _placed([self._running(cell, since) for cell, since in working], capacity)
         free = _free(running, capacity)
-        return [placement.item.key for placement in scheduling.admit(items, running, free, now)]
+        admitted = [placement.item.key for placement in scheduling.admit(items, running, free, now)]
+        return admitted[: self._jobs_left(working, None)]
+
+    def _jobs_left(self, working: Working, otherwise: int | None) -> int | None:
+        """How many more the profile's ``max_jobs`` allows; None is no limit."""
+        most = getattr(getattr(self.executor, "profile", None), "max_jobs", None) or otherwise
+        return None if most is None else max(0, most - len(working))
 
     def _item(self, cell: Cell) -> Item:
         hardware = catalog.scale(cell.scale).hardware

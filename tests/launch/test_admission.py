@@ -74,6 +74,11 @@ def test_what_others_use_is_not_ours(cells: list[Cell]) -> None:
 
 def test_a_queueing_scheduler_gets_up_to_the_profiles_limit(cells: list[Cell]) -> None:
     assert len(choose(cells[1:], None, working=cells[:1], max_jobs=3)) == 2
+
+
+def test_a_profiles_limit_holds_where_gpus_are_free_too(cells: list[Cell]) -> None:
+    assert len(choose(cells[1:], Capacity((8,), (8,)), working=cells[:1], max_jobs=3)) == 2
+    assert choose(cells[3:], Capacity((8,), (8,)), working=cells[:3], max_jobs=3) == []
     assert len(choose(cells, None)) == len(cells)
 
 

@@ -43,16 +43,16 @@ class KubeRayExecutor:
     detached: ClassVar[bool] = True
 
     def __init__(self, profile: KubeRayProfile) -> None:
-        self._profile = profile
+        self.profile = profile
         self._kubectl = Kubectl(profile)
 
     def check(self, tasks: Sequence[Task]) -> None:
         """kubectl, operator, rights, queue and storage are there, and nodes can have the GPUs asked for."""
-        kuberay_check.check(tasks, self._profile, self._kubectl)
+        kuberay_check.check(tasks, self.profile, self._kubectl)
 
     def files(self, task: Task) -> dict[str, str]:
         """The manifest."""
-        return {"rayjob.yaml": text(task, self._profile)}
+        return {"rayjob.yaml": text(task, self.profile)}
 
     def submit(self, task: Task) -> str:
         """Create the RayJob; ``namespace/name`` is its id.
@@ -60,12 +60,12 @@ class KubeRayExecutor:
         Raises:
             SubmitError: refused, no answer, or the name is taken by a run that is kept elsewhere.
         """
-        answer = self._kubectl("create", "--filename=-", "--output=name", text=text(task, self._profile))
+        answer = self._kubectl("create", "--filename=-", "--output=name", text=text(task, self.profile))
         if answer.has("AlreadyExists", "already exists"):
             self._require_ours(task)
         elif not answer.ok:
             raise _refusal(answer)
-        return f"{self._profile.namespace}/{task.name}"
+        return f"{self.profile.namespace}/{task.name}"
 
     def statuses(self, names: Sequence[str]) -> dict[str, JobStatus]:
         """The state of each, by name; all UNKNOWN when the API does not answer in full."""
@@ -102,7 +102,7 @@ class KubeRayExecutor:
         if not isinstance(data, dict):
             raise SubmitError(f"a RayJob '{task.name}' exists but cannot be read", passing=True)
         other = ((data.get("metadata") or {}).get("annotations") or {}).get(RUN_ANNOTATION)
-        if other != run_directory(task, self._profile):
+        if other != run_directory(task, self.profile):
             hint = "use that run directory, another namespace, or delete the RayJob once it has ended"
             message = f"a RayJob '{task.name}' exists for another run directory, {other}"
             raise SubmitError(message, passing=False, hint=hint)
