@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from cegppo_verl.errors import UserError
@@ -12,14 +14,36 @@ from cegppo_verl.launch.environment_checks import machine
 from cegppo_verl.records.rundir import RunDir
 from cegppo_verl.records.status import Status, status_of
 
+SLOW_SCAN = 0.02  # seconds: quicker ones are not kept, so that what was just made is seen
+
 
 def run_dir(cell: Cell, results: Path) -> RunDir:
     """Where the cell's records are; the same cell in another grid is found there too."""
     own = results / cell.grid / cell.run_name
-    if not own.exists():
-        for other in sorted(results.glob(f"*/*-{cell.id}")):
-            return RunDir(other)
-    return RunDir(own)
+    return RunDir(own if own.exists() else _paths_by_id(results).get(cell.id, own))
+
+
+@dataclass
+class _Scan:
+    """Run directories by cell id, and until when that is believed (``time.monotonic``)."""
+
+    paths: dict[str, Path]
+    until: float
+
+
+_scans: dict[Path, _Scan] = {}
+
+
+def _paths_by_id(results: Path) -> dict[str, Path]:
+    """Asked for every cell of a new grid: among thousands, a scan is believed for 20 times what it took."""
+    known = _scans.get(results)
+    started = time.monotonic()
+    if known is not None and started < known.until:
+        return known.paths
+    found = {path.name.rpartition("-")[2]: path for path in sorted(results.glob("*/*-*"), reverse=True)}
+    took = time.monotonic() - started
+    _scans[results] = _Scan(found, started + (20 * took if took > SLOW_SCAN else 0.0))
+    return found
 
 
 def statuses(cells: Sequence[Cell], results: Path) -> dict[str, Status]:

@@ -1,7 +1,7 @@
 """W&B and TensorBoard beside our own records: one run per cell, over all its attempts.
 
 Whether they are used is no part of a cell: ``cegppo run --logger wandb``, or
-``CEGPPO_LOGGERS=wandb,tensorboard`` in the runner's environment or in that of a cluster's profile. W&B drops a
+``CEGPPO_LOGGERS=wandb,tensorboard`` in the runner's environment or in that of a cluster profile. W&B drops a
 step that it has seen (after a resume, those since the checkpoint) and keeps the first; what counts is
 ``metrics.jsonl``.
 """
