@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import Any
 
 from cegppo_verl.errors import UserError
-from cegppo_verl.evaluation.grading import grade, grader_id
+from cegppo_verl.evaluation.graders import grade, grader_id
 from cegppo_verl.evaluation.rewards import Overlong, correctness, overlong
 
 SHOWN = 200  # characters of the extracted answer that are stored
@@ -37,8 +37,10 @@ def compute_score(
     Args:
         data_source: task or benchmark name.
         solution_str: the decoded response, without special tokens.
-        ground_truth: one answer, or a JSON list of strings of which any is right.
-        extra_info: the row's own; ``problem_id`` and ``extract`` (boxed, number or whole) are used.
+        ground_truth: one answer, or a JSON list of strings of which any is right; of code and instructions
+            as their graders have it.
+        extra_info: the row's own; ``problem_id`` and ``extract`` are used; the latter decides which
+            grader (``evaluation.graders``): boxed, number or whole for math; code; instructions.
         values: rewards for right and not right: "zero-one" or "plus-minus-one".
         overlong_buffer: tokens before ``max_response_length`` over which the reward falls; 0 for none.
         overlong_factor: how far it falls.
@@ -53,7 +55,8 @@ def compute_score(
         UserError: unknown ``values``, a buffer that does not fit, or a buffer without a count of tokens.
     """
     info = extra_info or {}
-    verdict = grade(solution_str, str(ground_truth), info.get("extract") or "boxed")
+    rule = info.get("extract") or "boxed"
+    verdict = grade(solution_str, str(ground_truth), rule)
     lengths = _overlong(info, overlong_buffer, overlong_factor, max_response_length)
     return {
         "score": correctness(verdict.correct, values) + sum(lengths.values()),
@@ -63,7 +66,7 @@ def compute_score(
         "problem_id": str(info.get("problem_id") or f"{data_source}/{info.get('index', '?')}"),
         # A lone surrogate cannot be written as UTF-8 and would end the run while it dumps its samples.
         "extracted": verdict.extracted[:SHOWN].encode("utf-8", "replace").decode(),
-        "grader": grader_id(),
+        "grader": grader_id(rule),
         "benchmark": data_source,
     }
 

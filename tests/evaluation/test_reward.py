@@ -70,3 +70,15 @@ def test_strings_survive_verls_reward_manager_and_validation_metrics(compute_sco
     assert found["b"]["acc"]["mean@3"] == pytest.approx(1 / 3)
     assert set(found["b"]) == {"acc", "score"}
     assert infos["outcome"] == ["correct", "wrong", "no_answer"]
+
+
+def test_rows_of_code_and_instructions_go_to_their_graders(compute_score):
+    from cegppo_verl.toy import code, instruct
+
+    for task, grader in ((code, "sandbox+1"), (instruct, "constraints+1")):
+        row = task.rows("validation", "toy-val", 1, 0)[0]
+        problem = task.problems("validation", 1, 0)[0]
+        right = problem.solution if task is code else problem.example
+        for response, score in ((right, 1.0), ("No.", 0.0)):
+            found = compute_score("toy-val", response, row["reward_model"]["ground_truth"], row["extra_info"])
+            assert (found["score"], found["grader"], found["benchmark"]) == (score, grader, "toy-val")
