@@ -8,7 +8,7 @@ import time
 
 from cegppo_verl.errors import UserError
 from cegppo_verl.experiment.cell import Cell
-from cegppo_verl.launch import driver, jobs, preflight, processes
+from cegppo_verl.launch import driver, jobs, preflight, processes, remains
 from cegppo_verl.launch.causes import Cause, Kind
 from cegppo_verl.launch.early_stop import EarlyStop
 from cegppo_verl.launch.follow import Follower, Stopped
@@ -53,6 +53,8 @@ def execute(cell: Cell, run: RunDir, submission: Submission | None = None) -> st
             outcome, cause, kind = _ending_of(error)
             attempt.update(ended=now(), outcome=outcome, cause=cause, cause_kind=kind)
         raise
+    finally:
+        remains.remove(jobs.mark(attempt))
 
 
 def _beginning(run: RunDir, cell: Cell, attempt: Attempt, submission: Submission | None) -> Json:
@@ -137,6 +139,7 @@ def end_leftovers(run: RunDir) -> None:
         if "outcome" not in record or "host" in record:
             left = processes.marked(jobs.mark(attempt))
             processes.end(processes.with_descendants(left), grace=5.0)
+            remains.remove(jobs.mark(attempt))
 
 
 def _refused(attempt: Attempt, error: UserError) -> str:

@@ -5,8 +5,9 @@ verl 0.9.1 shares two names between runs. TransferQueue's named actors live in t
 weight transfer are named after the Ray job's id, which is 01000000 in every private cluster.
 
 With ``CEGPPO_ISOLATION=<token>`` in the environment of the driver *and* of all its actors, both names carry
-the token. TransferQueue's storage units are left alone: they have names but no fixed namespace, so Ray puts
-them into the driver's own.
+the token, and so do segments of shared memory (isolation_memory.py), which would not collide but stay behind.
+TransferQueue's storage units are left alone: they have names but no fixed namespace, so Ray puts them into
+the driver's own.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import Any
 
 import wrapt
 
-from cegppo_verl.verl_plugin import isolation_sources
+from cegppo_verl.verl_plugin import isolation_memory, isolation_sources
 from cegppo_verl.verl_plugin.isolation_sources import NAMESPACE, SOCKET_PREFIX, IsolationError
 
 VARIABLE = "CEGPPO_ISOLATION"
@@ -36,6 +37,7 @@ def install() -> None:
     """
     if token():
         isolation_sources.require_known()
+        isolation_memory.install(tag())
         wrapt.register_post_import_hook(_queue, "transfer_queue")
         wrapt.register_post_import_hook(_sender, "verl.workers.rollout.vllm_rollout.vllm_rollout")
         wrapt.register_post_import_hook(_receiver, "verl.workers.rollout.vllm_rollout.utils")
