@@ -66,7 +66,16 @@ _PATTERNS: tuple[tuple[str, str, Kind], ...] = (
         Kind.USER_ERROR,
     ),
     (r"Total available GPUs .* is less than total desired GPUs .*", "{all}", Kind.USER_ERROR),
-    (r"The node .* has been marked dead|raylet.*died|lost .* node", "a Ray node died", Kind.NODE_LOST),
+    (
+        r"The node .* has been marked dead|(?<!\()\braylet\b(?!\)).*died|lost .* node",
+        "a Ray node died",
+        Kind.NODE_LOST,
+    ),
+    (
+        r"A worker died or was killed while executing a task.*Worker PID: (\d+)",
+        "a Ray worker (process {0}) died or was killed",
+        Kind.NODE_LOST,
+    ),
 )
 
 # Errors of a lost process or connection. Any other exception comes again with the same code and data.

@@ -46,6 +46,13 @@ KNOWN = {
         "Total available GPUs 0 is less",
         False,
     ),
+    "worker": (
+        "\x1b[33m(raylet)\x1b[0m A worker died or was killed while executing a task by an unexpected system"
+        " error. To troubleshoot. Worker port: 41621 Worker PID: 26013 Worker exit type: SYSTEM_ERROR",
+        "a Ray worker (process 26013) died",
+        True,
+    ),
+    "raylet": ("raylet process 7 has died", "a Ray node died", True),
     "node": ("The node with node id: 3f has been marked dead because", "a Ray node died", True),
 }
 
