@@ -143,21 +143,30 @@ def _stop(number: int, frame: object) -> None:
 
 @app.command()
 def report(
-    grid: GridFile,
+    grid: Annotated[
+        Path | None,
+        typer.Argument(help="A grid file; with --check none means every report.", show_default=False),
+    ] = None,
     scale: Scale = None,
     seed: Seeds = None,
     results: Results = RESULTS,
     out: Annotated[Path, typer.Option(help="Folder for the report.")] = Path("reports"),
+    published: Annotated[
+        Path, typer.Option(help="Folder of others' numbers, shown beside ours and marked.")
+    ] = Path("results/published"),
+    check: Annotated[
+        bool,
+        typer.Option("--check", help="Write nothing; exit 1 if a report does not follow from its records."),
+    ] = False,
 ) -> None:
     """Write tables, figures and a self-contained page from the records, finished or not."""
-    from cegppo_verl.launch import planning
-    from cegppo_verl.reporting import write_report
+    from cegppo_verl.launch import reports
 
-    loaded, runs = planning.run_views(grid, scale, seed, results)
-    command = planning.report_command(grid, scale, seed)
-    paths = write_report(
-        loaded.name, loaded.question, loaded.hypothesis, loaded.refuted_by, runs, out, command
-    )
+    if check:
+        raise typer.Exit(reports.check(grid, scale, seed, results, out, published, console))
+    if grid is None:
+        raise UserError("a grid file is needed", hint="e.g. cegppo report ablations/demo.yaml")
+    paths = reports.write(grid, scale, seed, results, out, published)
     console.print(f"wrote {paths.html}", soft_wrap=True)
 
 
@@ -296,6 +305,28 @@ def startup(
     from cegppo_verl.bench import startup as measured
 
     measured.main(console, rounds=rounds, out=out)
+
+
+@bench.command()
+def overhead(
+    rounds: Annotated[int, typer.Option(min=1, help="Alternating repetitions of both sides.")] = 2,
+    steps: Annotated[int, typer.Option(min=3, help="Training steps of each run.")] = 16,
+) -> None:
+    """Seconds per step of a real cell under `cegppo run`, and of its command by itself (minutes)."""
+    from cegppo_verl.bench import overhead as measured
+
+    measured.main(console, rounds, steps)
+
+
+@bench.command()
+def grading(
+    items: Annotated[int, typer.Option(min=1, help="Responses per mixture.")] = 2000,
+    rounds: Annotated[int, typer.Option(min=1, help="Alternating repetitions of both sides.")] = 10,
+) -> None:
+    """Our graders on all cores against plain math-verify in one process: ratios and the slow tail (minutes)."""
+    from cegppo_verl.bench import grading as measured
+
+    measured.main(console, items, rounds)
 
 
 cli_cells.register(app)
