@@ -323,7 +323,7 @@ def grading(
     items: Annotated[int, typer.Option(min=1, help="Responses per mixture.")] = 2000,
     rounds: Annotated[int, typer.Option(min=1, help="Alternating repetitions of both sides.")] = 10,
 ) -> None:
-    """Our graders on all cores against plain math-verify in one process: ratios and the slow tail (minutes)."""
+    """Our graders on all cores against plain math-verify in one process; the slow tail (minutes)."""
     from cegppo_verl.bench import grading as measured
 
     measured.main(console, items, rounds)
