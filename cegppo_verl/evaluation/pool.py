@@ -26,6 +26,7 @@ from cegppo_verl.evaluation.worker import PATIENCE
 WORKER = Path(__file__).with_name("worker.py")
 START_SECONDS = 120.0  # importing sympy takes half a second, or much longer on a crowded machine
 GRACE = 5.0  # seconds after the worker's own limit
+LOOK = 1.0  # seconds after which a waiting thread looks whether there is still somebody
 ENDING = 10.0  # seconds to wait for a killed process: one stuck in the kernel must not hold us
 
 
@@ -77,9 +78,16 @@ class Line:
         return line
 
     def _receive(self, end: float) -> bytes:
-        self._connection.settimeout(max(end - time.monotonic(), 1e-3))
+        left = end - time.monotonic()
+        self._connection.settimeout(min(max(left, 1e-3), LOOK))
         try:
             chunk = self._connection.recv(65536)
+        except TimeoutError:
+            if self.crew.process.poll() is not None:  # whoever still holds the other end
+                raise LineClosedError from None
+            if left <= LOOK:
+                raise
+            return b""
         except ConnectionError as error:
             raise LineClosedError from error
         if not chunk:

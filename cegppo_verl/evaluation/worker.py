@@ -101,14 +101,17 @@ def confine() -> None:
         file.write("1000")
 
 
-def child(line: socket.socket, seconds: float) -> NoReturn:
-    """Serve until the end; never returns into the nurse's code."""
+def child(lines: list[socket.socket], slot: int, seconds: float, parent: int) -> NoReturn:
+    """Serve one line until the end; never returns into the nurse's code."""
     status = 1
     try:
+        for other in lines[:slot] + lines[slot + 1 :]:
+            other.close()  # an open copy would hide from the asking side that nobody is there
         if sys.platform == "linux":
             ctypes.CDLL(None).prctl(PARENT_DEATH_SIGNAL, signal.SIGKILL)
         confine()
-        status = serve(line, seconds)
+        if os.getppid() == parent:  # else it died before the line above
+            status = serve(lines[slot], seconds)
     except OSError:  # the other side is gone
         status = 0
     finally:
@@ -119,7 +122,7 @@ def nurse(lines: list[socket.socket], seconds: float) -> None:
     """Keep one child per socket alive until the other side of one is gone."""
     children: dict[int, int] = {}
     for slot in range(len(lines)):
-        children[start(lines[slot], seconds)] = slot
+        children[start(lines, slot, seconds)] = slot
     while True:
         pid, status = os.wait()
         slot = children.pop(pid)
@@ -128,16 +131,17 @@ def nurse(lines: list[socket.socket], seconds: float) -> None:
             break
         if code != AGAIN:
             notice(lines[slot], code)
-        children[start(lines[slot], seconds)] = slot
+        children[start(lines, slot, seconds)] = slot
     for pid in children:
         os.kill(pid, signal.SIGKILL)
 
 
-def start(line: socket.socket, seconds: float) -> int:
+def start(lines: list[socket.socket], slot: int, seconds: float) -> int:
     """Fork a child; its process id."""
+    parent = os.getpid()
     pid = os.fork()
     if pid == 0:
-        child(line, seconds)
+        child(lines, slot, seconds, parent)
     return pid
 
 

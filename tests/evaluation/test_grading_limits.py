@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from cegppo_verl.evaluation import grading
 from cegppo_verl.evaluation import pool as pool_module
 from cegppo_verl.evaluation.grading import Grader, grader_id
 from cegppo_verl.evaluation.worker import PATIENCE
@@ -54,11 +55,11 @@ def test_a_tower_of_powers_times_out_and_the_next_item_is_graded(grader):
     ],
 )
 def test_megabyte_responses_take_a_fraction_of_a_second(response, outcome, patient):
-    start = time.monotonic()
+    start = time.process_time()
     assert patient.grade(response, "5").outcome == outcome
     patient.grade(response, "5", "number")
     patient.grade(response, "5", "whole")
-    assert time.monotonic() - start < 3.0
+    assert time.process_time() - start < 3.0
 
 
 def test_the_integer_path_takes_under_50_microseconds(patient):
@@ -68,10 +69,10 @@ def test_the_integer_path_takes_under_50_microseconds(patient):
 
 
 def _seconds_per_item(grader, response, truth, number=2000):
-    start = time.perf_counter()
+    start = time.process_time()
     for _ in range(number):
         grader.grade(response, truth)
-    return (time.perf_counter() - start) / number
+    return (time.process_time() - start) / number
 
 
 def test_many_threads_share_two_workers_and_leave_the_callers_signals_alone():
@@ -126,3 +127,23 @@ def test_grading_imports_neither_sympy_nor_torch():
 
 def test_the_grader_is_the_one_in_a_cells_identity():
     assert grader_id() == GRADER_VERSION
+
+
+@pytest.mark.parametrize(
+    ("outcome", "asked"), [("correct", 1), ("timeout", 1), ("late", 2), ("grader_error", 2)]
+)
+def test_only_what_would_be_the_same_again_is_remembered(outcome, asked):
+    grader, seen = Grader(), []
+    grader._pool.ask = lambda request: seen.append(request) or outcome
+    shown = "timeout" if outcome == "late" else outcome
+    assert [grader.grade("\\boxed{x}", "y").outcome for _ in range(2)] == [shown, shown]
+    assert len(seen) == asked
+
+
+def test_what_is_remembered_is_bounded(monkeypatch):
+    monkeypatch.setattr(grading, "REMEMBERED", 10)
+    grader = Grader()
+    grader._pool.ask = lambda request: "wrong"
+    for number in range(100):
+        grader.grade(f"\\boxed{{x_{number}}}", "y")
+    assert len(grader._seen) == 10
