@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -95,6 +96,32 @@ def combined(panels: Sequence[Panel], legend: Sequence[LegendEntry], salt: str) 
         _add_legend(figure, legend, columns)
         _settle(figure)
         return _svg(figure), _png(figure)
+
+
+def drawn(panels: Sequence[Panel]) -> list[dict[str, object]]:
+    """What the panels show, without how: per panel its title, and labels and points of all it draws.
+
+    Numbers have six significant digits, so that they can be compared between machines.
+    """
+    found: list[dict[str, object]] = []
+    with mpl.rc_context(_STYLE):
+        for panel in panels:
+            axis = Figure(figsize=_PANEL_SIZE).subplots()
+            panel.draw(axis)
+            found.append({"title": panel.title, "labels": _labels(axis), "points": _points(axis)})
+    return found
+
+
+def _labels(axis: Axes) -> list[str]:
+    return [axis.get_xlabel(), axis.get_ylabel(), *(text.get_text() for text in axis.texts)]
+
+
+def _points(axis: Axes) -> list[list[str]]:
+    """Per line its points; per collection (bars, bands, dots) its paths' corners and its dots' places."""
+    tables = [line.get_xydata() for line in axis.lines]
+    for collection in axis.collections:
+        tables += [path.vertices for path in collection.get_paths()] + [collection.get_offsets()]
+    return [[f"{value:.6g}" for value in np.ravel(np.asarray(table, float))] for table in tables]
 
 
 def single(panel: Panel, salt: str) -> bytes:

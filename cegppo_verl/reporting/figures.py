@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from cegppo_verl.records.derived import sha256
 from cegppo_verl.reporting import panels
 from cegppo_verl.reporting.arms import Study
-from cegppo_verl.reporting.canvas import LegendEntry, Panel, combined, inline, single
+from cegppo_verl.reporting.canvas import LegendEntry, Panel, combined, drawn, inline, single
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,12 @@ class Plot:
         """A piece of SVG per panel, for the page."""
         names = [f"{self.name}-{number}" for number in range(len(self.panels))]
         return [inline(single(p, name), name, p.alt) for p, name in zip(self.panels, names, strict=True)]
+
+    @cached_property
+    def drawn(self) -> str:
+        """SHA-256 of what the figure shows, legend included: the same with any version of matplotlib."""
+        shown = {"panels": drawn(self.panels), "legend": [entry.text for entry in self.legend]}
+        return sha256(json.dumps(shown, sort_keys=True).encode("utf-8", "replace"))
 
     @property
     def alt(self) -> str:

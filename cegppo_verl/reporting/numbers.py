@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
+from cegppo_verl.reporting import comparable
 from cegppo_verl.reporting.arms import Arm, Study
 from cegppo_verl.reporting.runs import RunView
 from cegppo_verl.stats import (
@@ -143,6 +144,9 @@ def _with_difference(row: AccuracyRow, baseline: AccuracyRow) -> AccuracyRow:
     if row.step != baseline.step:
         return replace(row, no_difference=f"not compared: {row.step} against {baseline.step} steps")
     runs = (*row.arm.finished, *baseline.arm.finished)
+    by = {name for run in runs for name in comparable.graders(run, row.step, row.benchmark)}
+    if len(by) > 1:
+        return replace(row, no_difference=f"not compared: graded by {' and '.join(sorted(by))}")
     problems = problems_of(runs, row.step, row.benchmark)
     own = verdicts(row.arm.finished, row.step, row.benchmark, problems)
     other = verdicts(baseline.arm.finished, row.step, row.benchmark, problems)

@@ -19,13 +19,19 @@ from cegppo_verl.reporting.tables import Table
 
 @dataclass(frozen=True)
 class Section:
-    """One scale: words, tables, figures, examples."""
+    """One scale: words, tables, figures, examples; ``sweeps`` are written to files by their own renderers."""
 
     study: Study
     sentences: tuple[str, ...]
     tables: tuple[Table, ...]
+    sweeps: tuple[Table, ...]
     plots: tuple[Plot, ...]
     examples: tuple[ArmExamples, ...]
+
+    @property
+    def all_tables(self) -> tuple[Table, ...]:
+        """What the page shows."""
+        return (*self.tables, *self.sweeps)
 
     @property
     def notes(self) -> list[tuple[str, tuple[str, ...]]]:
@@ -35,7 +41,7 @@ class Section:
 
 @dataclass(frozen=True)
 class Page:
-    """Everything a report shows."""
+    """Everything a report shows; ``tables`` are those over all scales."""
 
     grid: str
     question: str
@@ -43,6 +49,7 @@ class Page:
     refuted_by: str
     command: str
     sections: Sequence[Section]
+    tables: tuple[Table, ...] = ()
 
     def html(self) -> bytes:
         """One file: styles and figures inline, no script, nothing fetched."""

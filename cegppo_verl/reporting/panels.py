@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 from matplotlib.axes import Axes
 
-from cegppo_verl.reporting import numbers, palette, text
+from cegppo_verl.reporting import comparable, numbers, palette, text
 from cegppo_verl.reporting.arms import Arm, Study
 from cegppo_verl.reporting.canvas import LegendEntry, Panel
 from cegppo_verl.reporting.runs import RunView
@@ -34,6 +34,7 @@ def window(total_steps: int) -> int:
 def accuracy_panel(study: Study, benchmark: str) -> Panel:
     """avg@k in per cent against the step, with 95 % intervals."""
     k, name = study.samples_per_problem(benchmark), text.visible(benchmark, 60)
+    study = comparable.for_accuracy(study, benchmark)[0]
     alt = f"Accuracy on {name} in per cent against the training step, one line per arm."
     return Panel(f"Accuracy on {name}, avg@{k}", alt, partial(_draw_accuracy, study, benchmark))
 
@@ -48,6 +49,7 @@ def curve_panel(
 
 def entropy_panel(study: Study) -> Panel:
     """Policy entropy."""
+    study = comparable.for_entropy(study)[0]  # another definition is another quantity: not in one panel
     return curve_panel(study, "Policy entropy", "nats per token", _entropy)
 
 
@@ -80,7 +82,7 @@ def _outside(regions: Sequence[str], run: RunView) -> tuple[np.ndarray, np.ndarr
 
 
 def _draw_accuracy(study: Study, benchmark: str, axis: Axes) -> None:
-    shift = 0.012 * max(arm.total_steps for arm in study.arms)
+    shift = 0.012 * max((arm.total_steps for arm in study.arms), default=0)
     drawn = False
     for place, arm in enumerate(study.arms):
         offset = shift * (place - (len(study.arms) - 1) / 2)

@@ -17,6 +17,9 @@ from cegppo_verl.reporting.examples import examples
 from cegppo_verl.reporting.figures import study_plots
 from cegppo_verl.reporting.page import Page, Section
 from cegppo_verl.reporting.runs import RunView
+from cegppo_verl.reporting.scores import ScoreTable, load_published, paper_tables, sweep_tables
+from cegppo_verl.reporting.scores.files import files as score_files
+from cegppo_verl.reporting.scores.table import page_table
 from cegppo_verl.reporting.sidecar import provenance, sidecar
 from cegppo_verl.reporting.summary import summarise
 from cegppo_verl.reporting.tables import study_tables
@@ -41,17 +44,19 @@ def write_report(
     runs: Sequence[RunView],
     out_dir: Path,
     command: str,
+    published: Path | None = None,
 ) -> ReportPaths:
     """Write the report of a grid to ``out_dir/grid_name``.
 
     Args:
         runs: every planned run in the grid's order; the first one's arm is the baseline.
         command: what to type to get this report again; printed and stored.
+        published: folder of others' numbers; what it has for this grid is shown beside ours.
 
     Raises:
         UserError: the grid has no runs, or the folder cannot be written.
     """
-    contents = build_report(grid_name, question, hypothesis, refuted_by, runs, command)
+    contents = build_report(grid_name, question, hypothesis, refuted_by, runs, command, published)
     folder = out_dir / grid_name
     try:
         for name, content in contents.items():
@@ -66,32 +71,56 @@ def write_report(
 
 
 def build_report(
-    grid_name: str, question: str, hypothesis: str, refuted_by: str, runs: Sequence[RunView], command: str
+    grid_name: str,
+    question: str,
+    hypothesis: str,
+    refuted_by: str,
+    runs: Sequence[RunView],
+    command: str,
+    published: Path | None = None,
 ) -> dict[str, bytes]:
     """The files of a report by name, in memory: what ``write_report`` writes and a check compares with.
 
     Raises:
-        UserError: the grid has no runs.
+        UserError: the grid has no runs, or the published numbers are damaged.
     """
     if not runs:
         raise UserError(f"grid {grid_name} has no runs to report", hint="give the grid at least one arm")
     parts = studies(runs)
-    sections = [_section(study, _suffix(study, parts)) for study in parts]
-    page = Page(grid_name, question, hypothesis, refuted_by, command, sections)
+    sweeps = {study.scale: sweep_tables(study, _suffix(study, parts)) for study in parts}
+    whole = paper_tables(parts, load_published(published, grid_name))
+    sections = [_section(study, _suffix(study, parts), sweeps[study.scale]) for study in parts]
+    page = Page(grid_name, question, hypothesis, refuted_by, command, sections, tuple(map(page_table, whole)))
     contents = {"report.md": page.markdown(), "report.html": page.html()}
     for section in sections:
         contents |= _artefacts(section)
-    shared = provenance(grid_name, runs, command)
-    sidecars = {f"{name}.json": sidecar(name, content, shared) for name, content in contents.items()}
+    scores = [*whole, *(table for tables in sweeps.values() for table in tables)]
+    contents |= _score_artefacts(scores)
+    shared = provenance(grid_name, runs, command, {k: v for table in scores for k, v in table.files.items()})
+    drawn = {f"figures/{plot.name}": plot.drawn for section in sections for plot in section.plots}
+    sidecars = {
+        f"{name}.json": sidecar(name, content, shared, drawn.get(name.rpartition(".")[0]))
+        for name, content in contents.items()
+    }
     return contents | sidecars
 
 
-def _section(study: Study, suffix: str) -> Section:
+def _score_artefacts(scores: Sequence[ScoreTable]) -> dict[str, bytes]:
+    return {
+        f"tables/{_file_name(table.name)}.{extension}": content
+        for table in scores
+        for extension, content in score_files(table).items()
+    }
+
+
+def _section(study: Study, suffix: str, sweeps: Sequence[ScoreTable]) -> Section:
     accuracy = numbers.final_accuracy(study)
+    tables = (*study_tables(study, accuracy, suffix), *tracking_tables(study, suffix))
     return Section(
         study,
         tuple(summarise(study, accuracy)),
-        (*study_tables(study, accuracy, suffix), *tracking_tables(study, suffix)),
+        tables,
+        tuple(map(page_table, sweeps)),
         tuple(study_plots(study, suffix)),
         tuple(examples(study)),
     )

@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from cegppo_verl.records.derived import sha256
-from cegppo_verl.reporting import numbers
+from cegppo_verl.reporting import comparable, numbers
 from cegppo_verl.reporting.definitions import CHECKPOINT_POLICY, METRICS
 from cegppo_verl.reporting.runs import RunView
 
@@ -17,8 +17,14 @@ _MAKERS = ("cegppo-verl", "jinja2", "matplotlib", "numpy", "pandas", "scipy")
 _PROVENANCE = ("git", "versions", "hardware", "platform", "engine", "assets")
 
 
-def provenance(grid: str, runs: Sequence[RunView], command: str) -> dict[str, Any]:
-    """What all artefacts of a report share."""
+def provenance(
+    grid: str, runs: Sequence[RunView], command: str, published: Mapping[str, str]
+) -> dict[str, Any]:
+    """What all artefacts of a report share.
+
+    Args:
+        published: SHA-256 of the files of others' numbers, by name.
+    """
     return {
         "schema": SCHEMA,
         "grid": grid,
@@ -26,14 +32,15 @@ def provenance(grid: str, runs: Sequence[RunView], command: str) -> dict[str, An
         "checkpoint_policy": CHECKPOINT_POLICY,
         "metric_definitions": METRICS,
         "resamples": {"curves": numbers.CURVE_RESAMPLES, "tables": numbers.TABLE_RESAMPLES},
+        "published": dict(published),
         "made_with": {name: _version(name) for name in _MAKERS},
         "cells": [_cell(run) for run in runs],
     }
 
 
-def sidecar(artefact: str, content: bytes, shared: Mapping[str, Any]) -> bytes:
-    """The JSON to put beside ``artefact``, with the hash of its content."""
-    whole = {"artefact": artefact, "sha256": sha256(content), **shared}
+def sidecar(artefact: str, content: bytes, shared: Mapping[str, Any], drawn: str | None = None) -> bytes:
+    """The JSON to put beside ``artefact``, with the hash of its content and, for a figure, what it draws."""
+    whole = {"artefact": artefact, "sha256": sha256(content), **({"drawn": drawn} if drawn else {}), **shared}
     return (json.dumps(whole, indent=1, sort_keys=True, ensure_ascii=True) + "\n").encode()
 
 
@@ -56,6 +63,7 @@ def _cell(run: RunView) -> dict[str, Any]:
         "settings": run.cell.get("settings"),
         "state": "done" if run.done else run.progress(),
         "provenance": {key: _compact(run.manifest[key]) for key in _PROVENANCE if key in run.manifest},
+        "entropy_is": comparable.entropy_definition(run),
         "records": run.records,
         "notes": list(run.notes),
     }

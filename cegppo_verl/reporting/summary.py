@@ -7,7 +7,7 @@ from itertools import combinations
 
 import numpy as np
 
-from cegppo_verl.reporting import numbers, text
+from cegppo_verl.reporting import comparable, numbers, text
 from cegppo_verl.reporting.arms import Arm, Study
 from cegppo_verl.reporting.numbers import AccuracyRow
 from cegppo_verl.reporting.runs import RunView
@@ -44,12 +44,17 @@ def _unfinished(study: Study) -> list[str]:
 
 def _entropy(study: Study) -> list[str]:
     tail = numbers.tail_steps(max(arm.total_steps for arm in study.arms))
+    whole = study
+    study, apart = comparable.for_entropy(study)
+    left_out = [
+        f"Entropy of {name} is another quantity and not compared: {why}." for name, why in apart.items()
+    ]
     ends = [(arm, mean) for arm in study.arms if (mean := _end_entropy(arm)) is not None]
     if len(ends) < 2:
-        return []
+        return left_out
     lengths = {arm.total_steps for arm, _ in ends}
     if len(lengths) > 1:
-        return ["Entropy at the end is not compared: the arms have different numbers of steps."]
+        return ["Entropy at the end is not compared: the arms have different numbers of steps.", *left_out]
     ranked = sorted(ends, key=lambda end: -end[1])
     listing = ", ".join(f"{arm.name} {mean:.3f}" for arm, mean in ranked)
     unit = f"nats per token, mean of the last {tail} steps"
@@ -59,8 +64,8 @@ def _entropy(study: Study) -> list[str]:
     )
     first = f"Entropy ended {ends_at} ({listing}; {unit})."
     baseline = ends[0][0]
-    others = [arm for arm, _ in ends[1:]] if baseline is study.arms[0] else []
-    return [first, *(_below(arm, baseline) for arm in others)]
+    others = [arm for arm, _ in ends[1:]] if baseline is whole.arms[0] else []
+    return [first, *(_below(arm, baseline) for arm in others), *left_out]
 
 
 def _end_entropy(arm: Arm) -> float | None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from cegppo_verl.reporting import numbers, text
+from cegppo_verl.reporting import comparable, numbers, text
 from cegppo_verl.reporting.arms import Arm, Study
 from cegppo_verl.reporting.numbers import AccuracyRow
 from cegppo_verl.reporting.runs import RunView
@@ -179,8 +179,15 @@ def entropy_table(study: Study) -> Table:
         if study.most_seeds <= 1
         else "; mean over seeds, in brackets a 95 % bootstrap interval over seeds"
     )
-    rows, records = [], []
+    apart = comparable.for_entropy(study)[1]
+    rows: list[Row] = []
+    records: list[dict[str, Any]] = []
     for arm in study.arms:
+        if arm.name in apart:
+            other = Entry(f"not comparable: {apart[arm.name]}", absent=True)
+            rows.append(Row(arm.name, arm.index, (other, *([_DASH] * (len(columns) - 2)))))
+            records.append({"arm": arm.name, "missing": f"not comparable: {apart[arm.name]}"})
+            continue
         values = [[numbers.value_at(run, numbers.ENTROPY, step) for run in arm.runs] for step in steps]
         values.append([numbers.tail_mean(run, numbers.ENTROPY) for run in arm.runs])
         rows.append(Row(arm.name, arm.index, tuple(_seed_mean(arm, found) for found in values)))

@@ -1,0 +1,97 @@
+"""What ``cegppo report`` does: write a report, or check that committed ones still follow from the records."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from cegppo_verl.errors import UserError
+from cegppo_verl.launch import planning
+
+if TYPE_CHECKING:
+    from cegppo_verl.reporting import ReportPaths
+
+
+@dataclass(frozen=True)
+class _Request:
+    """Which report: a grid file with the options of its command."""
+
+    grid: Path
+    scale: str | None
+    seeds: tuple[int, ...] | None
+
+
+def write(
+    grid: Path, scale: str | None, seeds: Sequence[int] | None, results: Path, out: Path, published: Path
+) -> ReportPaths:
+    """Write a grid's report to ``out/<grid name>``.
+
+    Raises:
+        UserError: the grid file is wrong, or the folder cannot be written.
+    """
+    from cegppo_verl.reporting import write_report
+
+    loaded, runs = planning.run_views(grid, scale, seeds, results)
+    command = planning.report_command(grid, scale, seeds)
+    aims = (loaded.name, loaded.question, loaded.hypothesis, loaded.refuted_by)
+    return write_report(*aims, runs, out, command, published)
+
+
+def check(
+    grid: Path | None,
+    scale: str | None,
+    seeds: Sequence[int] | None,
+    results: Path,
+    out: Path,
+    published: Path,
+    console: Console,
+) -> int:
+    """Build again what lies under ``out`` and say what no longer follows from the records.
+
+    Args:
+        grid: None: every report under ``out``, each by the command in its sidecar.
+
+    Returns:
+        0 when everything follows, else 1.
+    """
+    asked = [_Request(grid, scale, tuple(seeds) if seeds else None)] if grid else _committed(out)
+    if not asked:
+        raise UserError("holds no report to check", file=out, hint="write one first: cegppo report GRID")
+    return max(_check_one(request, results, out, published, console) for request in asked)
+
+
+def _check_one(request: _Request, results: Path, out: Path, published: Path, console: Console) -> int:
+    from cegppo_verl.reporting.check import differences
+    from cegppo_verl.reporting.report import build_report
+
+    loaded, runs = planning.run_views(request.grid, request.scale, request.seeds, results)
+    command = planning.report_command(request.grid, request.scale, request.seeds)
+    aims = (loaded.name, loaded.question, loaded.hypothesis, loaded.refuted_by)
+    found = differences(out / loaded.name, build_report(*aims, runs, command, published))
+    for line in found:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    verdict = f"{len(found)} differences from its records" if found else "follows from its records"
+    console.print(f"{out / loaded.name}: {verdict}", markup=False, highlight=False, soft_wrap=True)
+    return int(bool(found))
+
+
+def _committed(out: Path) -> list[_Request]:
+    return [_of_command(path) for path in sorted(out.glob("*/report.md.json"))]
+
+
+def _of_command(sidecar: Path) -> _Request:
+    """The command stored beside a report, ``cegppo report GRID [--scale S] [--seed N]...``, taken apart."""
+    try:
+        words = shlex.split(json.loads(sidecar.read_text())["command"])[2:]
+        options = list(zip(words[1::2], words[2::2], strict=True))
+        seeds = tuple(int(value) for name, value in options if name == "--seed")
+        return _Request(Path(words[0]), dict(options).get("--scale"), seeds or None)
+    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+        hint = "write the report again: cegppo report GRID"
+        raise UserError(f"names no command to repeat: {error}", file=sidecar, hint=hint) from error
