@@ -118,7 +118,7 @@ class Crew:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             pass_fds=theirs,
-            start_new_session=True,  # one group, ended as one; Ctrl-C is the caller's business
+            process_group=0,  # one group, ended as one; Ctrl-C is the caller's business
         )
         for _, far in pairs:
             far.close()
