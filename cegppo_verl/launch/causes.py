@@ -45,6 +45,11 @@ class Cause:
         return self.kind in RETRIED
 
 
+OUT_OF_TIME = Cause(
+    "the scheduler's time limit (TIMEOUT) came before a new checkpoint; raise it, or save more often",
+    Kind.USER_ERROR,  # trying again would do it all again
+)
+
 # First match wins, so the specific stands before the general.
 _PATTERNS: tuple[tuple[str, str, Kind], ...] = (
     (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cegppo_verl.experiment.cell import Cell
 from cegppo_verl.launch.attempt import FAILED, INTERRUPTED, STOPPED, cell_json
-from cegppo_verl.launch.causes import Cause, Kind
+from cegppo_verl.launch.causes import OUT_OF_TIME, Cause, Kind
 from cegppo_verl.launch.executors.base import JobStatus
 from cegppo_verl.launch.node import EXIT_BUSY, EXIT_STORAGE
 from cegppo_verl.launch.unrecorded import record
@@ -105,8 +105,7 @@ def _out_of_time(cell: Cell, run: RunDir, said: Json, status: JobStatus) -> Caus
         return None
     if progress.resume_point(run, cell_json(cell)) > (said.get("resumed_from") or 0):
         return None
-    text = "the scheduler's time limit (TIMEOUT) came before a new checkpoint; raise it, or save more often"
-    return Cause(text, Kind.USER_ERROR)
+    return OUT_OF_TIME
 
 
 def _never_began(status: JobStatus) -> Cause:

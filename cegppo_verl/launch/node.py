@@ -15,6 +15,7 @@ from cegppo_verl.errors import EXIT_USER_ERROR, UserError
 from cegppo_verl.experiment.cell import Cell, read_cell
 from cegppo_verl.launch import attempt
 from cegppo_verl.launch.attempt import Interrupted, cell_json
+from cegppo_verl.launch.causes import OUT_OF_TIME
 from cegppo_verl.records import marks, progress, submission
 from cegppo_verl.records.rundir import RunDir
 
@@ -22,7 +23,11 @@ EXIT_DONE, EXIT_FAILED, EXIT_BUSY, EXIT_INTERRUPTED = 0, 1, 75, 143  # 75: sysex
 EXIT_STORAGE = 74  # sysexits' EX_IOERR: the only way left to say it when nothing can be written
 STORAGE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE)
 LOCK_PATIENCE = 30.0  # seconds: a killed predecessor may take a moment to go
-SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)  # SIGUSR1: the time is nearly up
+
+
+class OutOfTime(Interrupted):
+    """The scheduler's time limit is near; the batch script queues the job again if that can help."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -33,8 +38,12 @@ def main(arguments: list[str] | None = None) -> int:
         return EXIT_USER_ERROR
     for number in SIGNALS:
         signal.signal(number, _end)
+    run = RunDir(Path(words[0]))
     try:
-        return serve(RunDir(Path(words[0])))
+        return serve(run)
+    except OutOfTime as error:
+        print(f"ended: {error}", file=sys.stderr)
+        return _out_of_time(run)
     except Interrupted as error:
         print(f"ended: {error}", file=sys.stderr)
         return EXIT_INTERRUPTED
@@ -68,11 +77,22 @@ def _execute(cell: Cell, run: RunDir) -> int:
     return EXIT_DONE if outcome == attempt.COMPLETED else EXIT_FAILED
 
 
+def _out_of_time(run: RunDir) -> int:
+    """Interrupted, to be resumed, unless this attempt added no checkpoint: the next one would not, either."""
+    cell, last = read_cell(run.cell_file), run.attempts()[-1:]
+    reached = progress.resume_point(run, cell_json(cell))
+    if not last or reached > (last[0].record().get("resumed_from") or 0):
+        return EXIT_INTERRUPTED
+    last[0].update(outcome=attempt.FAILED, cause=OUT_OF_TIME.text, cause_kind=OUT_OF_TIME.kind.value)
+    return EXIT_FAILED
+
+
 def _end(number: int, frame: object) -> None:
     """The first signal ends the attempt; an impatient second one must not cut the tidying short."""
     for known in SIGNALS:
         signal.signal(known, signal.SIG_IGN)
-    raise Interrupted(f"ended by {signal.Signals(number).name}")
+    kind = OutOfTime if number == signal.SIGUSR1 else Interrupted
+    raise kind(f"ended by {signal.Signals(number).name}")
 
 
 if __name__ == "__main__":

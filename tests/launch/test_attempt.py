@@ -10,7 +10,7 @@ import psutil
 import pytest
 from launch.fake_trainer import make_cells
 
-from cegppo_verl.launch import attempt, driver, jobs, preflight, processes
+from cegppo_verl.launch import attempt, driver, jobs, node, preflight, processes
 from cegppo_verl.launch.attempt import Interrupted, cell_json
 from cegppo_verl.launch.causes import Kind
 from cegppo_verl.launch.conclude import conclude
@@ -63,6 +63,22 @@ def test_an_error_of_the_node_side_is_a_failure_that_counts(
     cause = conclude(make_cells(tmp_path)[0], run, JOB, JobStatus(JobState.ENDED, exit_code=1))
     assert cause is not None
     assert cause.kind is kind
+
+
+@pytest.mark.parametrize(("reached", "code"), [(2, node.EXIT_FAILED), (3, node.EXIT_INTERRUPTED)])
+def test_time_that_was_too_short_for_a_checkpoint_is_no_reason_to_queue_again(
+    run: RunDir, monkeypatch: pytest.MonkeyPatch, reached: int, code: int
+) -> None:
+    def serve(run: RunDir) -> int:
+        run.new_attempt().update(resumed_from=2, outcome="interrupted", cause="ended by SIGUSR1")
+        raise node.OutOfTime("ended by SIGUSR1")
+
+    monkeypatch.setattr(node, "SIGNALS", ())
+    monkeypatch.setattr(node, "serve", serve)
+    monkeypatch.setattr(node.progress, "resume_point", lambda run, cell: reached)
+    assert node.main([str(run.path)]) == code
+    said = run.attempts()[-1].record()
+    assert (said.get("cause_kind") == Kind.USER_ERROR.value) is (code == node.EXIT_FAILED)
 
 
 @pytest.mark.parametrize("record", [{}, {"host": "here", "outcome": "failed"}])

@@ -25,12 +25,14 @@ def note(event, **more):
     with (run / "events.jsonl").open("a") as file:
         file.write(json.dumps(dict(event=event, time=time.time(), **more)) + "\\n")
 def ended(number, frame):
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # as the node side does
+    for known in (signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(known, signal.SIG_IGN)  # as the node side does
     note("signal", number=number)
     time.sleep(orders["tidying"])
     note("tidy")
-    sys.exit(143)
-signal.signal(signal.SIGTERM, ended)
+    sys.exit(1 if orders["stuck"] and number == signal.SIGUSR1 else 143)
+for known in (signal.SIGTERM, signal.SIGUSR1):
+    signal.signal(known, ended)
 note("started", environment=dict(os.environ), directory=os.getcwd(), arguments=sys.argv[1:])
 if orders["program"]:
     exec(orders["program"])
@@ -65,12 +67,19 @@ class NodeSide:
         self.python.chmod(0o755)
 
     def run(
-        self, name: str, *, seconds: float = 0, code: int = 0, tidying: float = 0, program: str = ""
+        self,
+        name: str,
+        *,
+        seconds: float = 0,
+        code: int = 0,
+        tidying: float = 0,
+        program: str = "",
+        stuck: bool = False,
     ) -> Path:
         """A run directory with orders for the stand-in."""
         path = self.folder / "runs" / name
         path.mkdir(parents=True)
-        orders = {"seconds": seconds, "code": code, "tidying": tidying, "program": program}
+        orders = {"seconds": seconds, "code": code, "tidying": tidying, "program": program, "stuck": stuck}
         (path / "orders.json").write_text(json.dumps(orders))
         return path
 

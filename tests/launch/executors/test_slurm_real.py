@@ -149,6 +149,16 @@ def test_near_its_time_limit_a_job_ends_in_order_and_queues_again(bench: Bench) 
     until(executor, limited, JobState.ENDED)
 
 
+def test_near_its_time_limit_a_job_without_a_checkpoint_does_not_queue_again(bench: Bench) -> None:
+    executor, stuck = bench.executor(), bench.task("stuck", seconds=600, stuck=True)
+    number = executor.submit(stuck)
+    until_event(stuck, "started")
+    bench.cluster.ask("scancel", "--batch", "--signal=USR1", number)
+    status = until(executor, stuck, JobState.ENDED)
+    assert (status.reason, status.exit_code) == ("FAILED", 1)
+    assert happened(stuck.run.path).count("started") == 1
+
+
 def test_without_requeue_the_same_warning_ends_it(bench: Bench) -> None:
     executor, once = bench.executor(requeue=False), bench.task("once", seconds=600)
     number = executor.submit(once)
