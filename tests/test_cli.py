@@ -225,7 +225,7 @@ def test_a_report_names_a_canonical_command(
     seen: list[Any] = []
 
     def remember(*arguments: Any) -> Any:
-        seen.append(arguments[-1])
+        seen.append(arguments[6])
         raise UserError("that is enough")
 
     monkeypatch.setattr("cegppo_verl.reporting.write_report", remember)
@@ -255,7 +255,8 @@ def test_the_command_needs_no_training_stack() -> None:
 VERBS = (
     *("plan", "run", "status", "report", "validate", "doctor", "bench", "bench loss", "bench startup"),
     *("check-loss", "losses", "new-loss", "schema", "cluster", "bench runner", "bench coverage"),
-    *("watch", "logs", "stop", "retry", "why"),
+    *("watch", "logs", "stop", "retry", "why", "bench overhead", "bench grading"),
+    *("data", "data list", "data show", "data fetch", "data overlap", "data check"),
 )
 
 
