@@ -26,7 +26,7 @@ import yaml
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from faults.promises import BrokenError, Witness
-from launch.executors.ray_cluster import MARK, RayCluster, wait_for
+from launch.executors.ray_cluster import MARK, two_nodes
 from launch.executors.slurm_cluster import slurm_cluster
 
 import cegppo_verl
@@ -60,19 +60,10 @@ arms:
 @contextmanager
 def ray() -> Iterator[tuple[dict[str, str], dict[str, str], Callable[[], list[psutil.Process]]]]:
     """A Ray cluster: profile, environment, and all its processes."""
-    cluster = RayCluster()
-    try:
-        cluster.start_head()
-        for number in (1, 2):
-            joined = f"--address=127.0.0.1:{cluster.port}"
-            memory = "--object-store-memory=300000000"
-            cluster.nodes[number] = cluster._start(joined, "--num-cpus=40", "--num-gpus=1", memory)
-        wait_for(lambda: len(cluster.alive()) == 3)
+    with two_nodes() as cluster:
         token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": cluster.token}
         profile = {"executor": "ray", "address": cluster.address}
         yield profile, token, lambda: processes.marked(cluster.mark, MARK)
-    finally:
-        cluster.close()
 
 
 @contextmanager

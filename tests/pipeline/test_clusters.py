@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from launch.executors import slurm_cluster
-from launch.executors.ray_cluster import RayCluster, wait_for
+from launch.executors.ray_cluster import two_nodes
 
 from cegppo_verl.launch.attempt import cell_json
 from cegppo_verl.launch.cells import run_dir
@@ -61,26 +60,12 @@ def check_side_by_side(first: RunDir, second: RunDir) -> None:
     assert different[0] != different[1]  # sampled apart from step 2 on: the losses differ
 
 
-@pytest.fixture
-def ray_cluster() -> Iterator[RayCluster]:
-    cluster = RayCluster()
-    try:
-        cluster.start_head()
-        joined = f"--address=127.0.0.1:{cluster.port}"
-        memory = "--object-store-memory=300000000"
-        cluster.nodes[2] = cluster._start(joined, "--num-cpus=80", "--num-gpus=2", memory)
-        wait_for(lambda: len(cluster.alive()) == 2)
-        yield cluster
-    finally:
-        cluster.close()
-
-
 @pytest.mark.pipeline
-def test_two_runs_on_one_ray_cluster_leave_each_other_alone(runs: Any, ray_cluster: RayCluster) -> None:
+def test_two_runs_on_one_ray_cluster_leave_each_other_alone(runs: Any) -> None:
     grid = runs.grid("side-by-side", ARMS, total_steps=STEPS)
-    token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": ray_cluster.token}
-    profile = {"executor": "ray", "address": ray_cluster.address}
-    check_side_by_side(*run_with(runs, grid, profile, token))
+    with two_nodes() as cluster:
+        token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": cluster.token}
+        check_side_by_side(*run_with(runs, grid, {"executor": "ray", "address": cluster.address}, token))
 
 
 @pytest.mark.nightly

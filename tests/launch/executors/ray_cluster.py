@@ -11,9 +11,11 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import filelock
 import psutil
@@ -25,7 +27,7 @@ from cegppo_verl.launch.executors.ray_http import Dashboard
 MARK = "CEGPPO_TEST_RAY"
 RAY = [sys.executable, "-c", "from ray.scripts.scripts import main; main()"]
 START = ["start", "--block", "--disable-usage-stats", "--min-worker-port=0", "--max-worker-port=0"]
-START += ["--object-store-memory=80000000", "--include-log-monitor=false"]
+START += ["--include-log-monitor=false"]
 
 
 def wait_for(what: Callable[[], Any], seconds: float = 120.0) -> Any:
@@ -35,6 +37,20 @@ def wait_for(what: Callable[[], Any], seconds: float = 120.0) -> Any:
         assert time.monotonic() < until, f"in vain for {seconds:g} s: {found}"
         time.sleep(0.25)
     return found
+
+
+@contextmanager
+def two_nodes() -> Iterator[RayCluster]:
+    """A head and two nodes with a logical GPU and room for a real cell each; this process has its token."""
+    cluster = RayCluster()
+    try:
+        with patch.dict(os.environ, {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": cluster.token}):
+            cluster.start_head()
+            for number in (1, 2):
+                cluster.start_node(1, name=number, cpus=40, memory=300_000_000)
+            yield cluster
+    finally:
+        cluster.close()
 
 
 def free_port() -> int:
@@ -66,13 +82,15 @@ class RayCluster:
     def start_head(self) -> None:
         ports = [f"--port={self.port}", f"--dashboard-port={self.dashboard_port}"]
         ports += [f"--ray-client-server-port={self.client_port}", f"--temp-dir={self.folder}"]
+        ports += ["--object-store-memory=80000000"]
         self.head = self._start("--head", "--num-cpus=0", "--num-gpus=0", *ports)
         wait_for(lambda: len(self.alive()) == 1)
 
-    def start_node(self, gpus: int) -> None:
+    def start_node(self, gpus: int, name: int | None = None, cpus: int = 2, memory: int = 80_000_000) -> None:
+        """Add a node, and wait for it. ``name``: in ``nodes``; its number of GPUs unless it is given."""
         before = len(self.alive())
-        address = f"--address=127.0.0.1:{self.port}"
-        self.nodes[gpus] = self._start(address, "--num-cpus=2", f"--num-gpus={gpus}")
+        words = [f"--address=127.0.0.1:{self.port}", f"--num-cpus={cpus}", f"--num-gpus={gpus}"]
+        self.nodes[gpus if name is None else name] = self._start(*words, f"--object-store-memory={memory}")
         wait_for(lambda: len(self.alive()) > before)
 
     def alive(self) -> list[dict[str, Any]]:
