@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 from cegppo_verl.cli import app
 from cegppo_verl.reporting.scores import Line, Score, ScoreTable
+from cegppo_verl.reporting.scores.compare import _best
 from cegppo_verl.reporting.scores.files import files
 from cegppo_verl.reporting.scores.latex import NEEDS
 
@@ -169,6 +170,14 @@ def test_the_sidecar_names_the_published_file(made) -> None:
     assert beside["cells"][0]["entropy_is"] == "token-mean, temperature 1"
 
 
+@pytest.mark.parametrize(("seeds", "best"), [(2, None), (3, 1)])
+def test_two_seeds_make_no_bold_however_far_ahead(seeds: int, best: int | None) -> None:
+    rng = np.random.default_rng(0)
+    arms = [(rng.normal(level, 0.01, (seeds, 40)),) for level in (0.2, 0.9)]
+    found = _best(arms, [0, 1])
+    assert (None if found is None else found[0]) == best
+
+
 @pytest.fixture
 def no_png(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cegppo_verl.reporting.canvas._png", lambda figure: b"")
@@ -195,6 +204,7 @@ def test_sweeps_and_entropies_that_mean_something_else(tmp_path: Path) -> None:
     assert rows[SMALL, "CISPO"]["AIME24: missing"] == "other grader"
     assert rows[SMALL, "GSPO"]["AIME24: missing"] == ""
     assert (SMALL, "cispo-open-below (not in the paper)") in rows
+    assert not any(row[f"{t}: bold"] for row in rows.values() for t in TITLES.values())  # all alike in truth
 
 
 def test_latex_has_nothing_loose() -> None:
