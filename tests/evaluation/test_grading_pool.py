@@ -155,11 +155,12 @@ def test_a_large_request_does_not_block_on_a_full_pipe(pool, monkeypatch):
 def test_threads_get_their_own_answers_while_children_die():
     pool, words = Pool(3, SECONDS), ["correct", "wrong", "abort", "forever"]
     items = random.Random(0).choices(words, weights=[40, 40, 5, 2], k=300)
-    expected = {"abort": "grader_error", "forever": "timeout"}
+    # What spins for ever has used up its own time, or, on a busy machine, the clock's.
+    expected = {"abort": ["grader_error"], "forever": ["timeout", "late"]}
     with ThreadPoolExecutor(8) as threads:
         found = list(threads.map(lambda item: ask(pool, item), items))
     pool.close()
-    assert found == [expected.get(item, item) for item in items]
+    assert all(f in expected.get(item, [item]) for f, item in zip(found, items, strict=True))
 
 
 def test_threads_get_their_own_answers_while_crews_are_killed():

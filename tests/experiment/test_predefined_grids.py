@@ -51,8 +51,11 @@ def test_the_cells_of_recorded_runs_are_found_again(name: str) -> None:
     """No id has changed since these runs were made."""
     if not (ABLATIONS / f"{name}.yaml").exists():
         pytest.skip("a folder that belongs to no grid")
-    recorded = {read_cell(file).id for file in RUNS if file.parts[-3] == name}
-    assert recorded <= {cell.id for cell in cells(name, None)}
+    recorded = {
+        (cell.id, cell.scale) for file in RUNS if file.parts[-3] == name for cell in [read_cell(file)]
+    }
+    planned = {scale: {cell.id for cell in cells(name, scale)} for _, scale in recorded}
+    assert all(found in planned[scale] for found, scale in recorded)
 
 
 SHARED_WITH_TABLE_1 = {
