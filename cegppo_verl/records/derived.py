@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from cegppo_verl.records import atomic
 
 # Raise when a reader's rules change, so that tables written under the old rules are rebuilt.
-RULES = "1"
+RULES = "2"
 _RULES_KEY, _SOURCES_KEY, _NOTES_KEY = b"cegppo.rules", b"cegppo.sources", b"cegppo.notes"
 
 
@@ -37,11 +37,13 @@ def load_or_build(
     table: Path,
     sources: Mapping[str, bytes],
     build: Callable[[Mapping[str, bytes]], tuple[pd.DataFrame, list[str]]],
+    schema: pa.Schema | None = None,
 ) -> tuple[pd.DataFrame, list[str]]:
     """The table kept at ``table`` when it was made from these sources, else a freshly built one, kept there.
 
     With no sources at all an existing table is the record itself (others' published runs) and is returned.
     A table that cannot be written (a read-only checkout) is not an error: it is built again next time.
+    With a ``schema`` the file has just these types, whatever the frame holds.
 
     Returns:
         the frame, and the notes on what was ignored while it was built.
@@ -52,7 +54,7 @@ def load_or_build(
         return kept[0], kept[1]
     frame, notes = build(sources)
     if sources:
-        _try_write(table, frame, notes, fingerprint)
+        _try_write(table, frame, notes, fingerprint, schema)
     return frame, notes
 
 
@@ -71,8 +73,10 @@ def _read(table: Path) -> tuple[pd.DataFrame, list[str], str] | None:
         return None  # absent, cut off or foreign: build it again
 
 
-def _try_write(table: Path, frame: pd.DataFrame, notes: list[str], fingerprint: str) -> None:
-    arrow = pa.Table.from_pandas(frame, preserve_index=False)
+def _try_write(
+    table: Path, frame: pd.DataFrame, notes: list[str], fingerprint: str, schema: pa.Schema | None
+) -> None:
+    arrow = pa.Table.from_pandas(frame, schema=schema, preserve_index=False)
     own = {_RULES_KEY: RULES, _SOURCES_KEY: fingerprint, _NOTES_KEY: json.dumps(notes)}
     buffer = io.BytesIO()
     pq.write_table(arrow.replace_schema_metadata({**(arrow.schema.metadata or {}), **own}), buffer)

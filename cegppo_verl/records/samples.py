@@ -1,7 +1,8 @@
 """Validation samples of a run: one row per (cell, seed, step, benchmark, problem, sample).
 
 verl dumps ``validation/<step>.jsonl``, one line per sample, with what ``compute_score`` returned. Rows are
-grouped by ``problem_id``; a dump without one (others' files) is grouped by the prompt's text.
+grouped by ``problem_id``; a dump without one (others' files) is grouped by the prompt's text. Besides the
+verdict it may carry ``response_tokens``, ``truncated`` and ``decoding``; what it does not is unknown.
 """
 
 from __future__ import annotations
@@ -15,21 +16,12 @@ from typing import Any
 
 import pandas as pd
 
+from cegppo_verl.records.decoding import of_cell
 from cegppo_verl.records.derived import load_or_build, read_sources, sha256
+from cegppo_verl.records.rundir import read_json
+from cegppo_verl.records.schema import FRAME, SCHEMA, names
 
-COLUMNS = {
-    "cell": "category",
-    "seed": "int64",
-    "step": "int64",
-    "benchmark": "category",
-    "problem": "category",
-    "sample": "int64",
-    "correct": "float64",
-    "outcome": "category",
-    "extracted": "str",
-    "length": "int64",
-    "grader": "category",
-}
+_IDENTITY = "identity"
 
 
 @dataclass(frozen=True)
@@ -39,7 +31,8 @@ class Samples:
     Attributes:
         frame: columns cell (id), seed, step, benchmark, problem, sample (0, 1, … within the problem, in file
             order), correct (1.0, 0.0, NaN = not graded), outcome ("correct", "wrong", "no_answer", "timeout",
-            "grader_error", "unknown"), extracted, length (characters of the response), grader.
+            "grader_error", "unknown"), extracted, length (characters of the response), tokens, truncated,
+            grader, decoding; ``records/schema.py`` has every column.
         notes: what was ignored, one sentence each.
     """
 
@@ -58,17 +51,18 @@ class Samples:
 def validation_files(run_dir: Path) -> dict[int, Path]:
     """validation/<step>.jsonl by step, ascending."""
     files = {int(path.stem): path for path in run_dir.glob("validation/*.jsonl") if path.stem.isdecimal()}
-    return dict(sorted(files.items()))
+    return dict(sorted((step, path) for step, path in files.items() if step < 2**31))
 
 
 def load_samples(run_dir: Path, *, cell_id: str = "", seed: int = 0) -> Samples:
     """Read a run directory's samples; keeps the result in samples.parquet. No samples give an empty frame."""
     sources = read_sources({str(step): path for step, path in validation_files(run_dir).items()})
-    frame, notes = load_or_build(run_dir / "samples.parquet", sources, partial(_build, cell_id, seed))
-    # The table may have been built for a caller that named neither.
-    frame["cell"] = pd.Categorical([cell_id] * len(frame))
-    frame["seed"] = seed
-    return Samples(frame, tuple(notes))
+    decoding = of_cell(read_json(run_dir / "cell.json") or {})
+    if sources:  # a table made for a caller that named neither cell nor seed is stale
+        sources[_IDENTITY] = f"{cell_id} {seed} {decoding}".encode("utf-8", "replace")
+    build = partial(_build, cell_id, seed, decoding)
+    frame, notes = load_or_build(run_dir / "samples.parquet", sources, build, SCHEMA)
+    return Samples(frame.astype(FRAME), tuple(notes))
 
 
 def read_texts(run_dir: Path, step: int) -> list[dict[str, Any]]:
@@ -108,16 +102,19 @@ def _gap(rows: pd.DataFrame, plan: Mapping[str, Any]) -> str | None:
     return None
 
 
-def _build(cell_id: str, seed: int, sources: Mapping[str, bytes]) -> tuple[pd.DataFrame, list[str]]:
+def _build(
+    cell_id: str, seed: int, decoding: str, sources: Mapping[str, bytes]
+) -> tuple[pd.DataFrame, list[str]]:
     records: list[tuple] = []
     notes: list[str] = []
-    for name, data in sorted(sources.items(), key=lambda item: int(item[0])):
+    dumps = {int(name): data for name, data in sources.items() if name != _IDENTITY}
+    for step, data in sorted(dumps.items()):
         rows, bad = _parse(data)
         if bad:
-            notes.append(f"validation/{name}.jsonl: {bad} unreadable line{'s' * (bad > 1)} ignored")
+            notes.append(f"validation/{step}.jsonl: {bad} unreadable line{'s' * (bad > 1)} ignored")
         seen: dict[tuple[str, str], int] = {}
-        records += [_record(cell_id, seed, int(name), row, seen) for row in rows]
-    frame = pd.DataFrame(records, columns=list(COLUMNS)).astype(COLUMNS)
+        records += [(cell_id, seed, step, *_record(row, seen, decoding)) for row in rows]
+    frame = pd.DataFrame(records, columns=names()).astype(FRAME)
     ungraded = int(frame["correct"].isna().sum())
     return frame, notes + ([f"{ungraded} samples carry no verdict"] if ungraded else [])
 
@@ -138,28 +135,33 @@ def _parse(data: bytes) -> tuple[list[dict[str, Any]], int]:
     return rows, bad
 
 
-def _record(
-    cell_id: str, seed: int, step: int, row: dict[str, Any], seen: dict[tuple[str, str], int]
-) -> tuple:
+def _record(row: dict[str, Any], seen: dict[tuple[str, str], int], decoding: str) -> tuple:
+    """The columns after ``step``, in the schema's order."""
     benchmark, problem = _benchmark(row), _problem(row)
     sample = seen.get((benchmark, problem), 0)
     seen[benchmark, problem] = sample + 1
-    outcome = _text(row.get("outcome")) or "unknown"
-    length = len(_text(row.get("output")))
-    extracted, grader = _text(row.get("extracted")), _text(row.get("grader")) or "unknown"
     return (
-        cell_id,
-        seed,
-        step,
         benchmark,
         problem,
         sample,
         _correct(row),
-        outcome,
-        extracted,
-        length,
-        grader,
+        _text(row.get("outcome")) or "unknown",
+        _text(row.get("extracted")),
+        len(_text(row.get("output"))),
+        _count(row.get("response_tokens")),
+        _flag(row.get("truncated")),
+        _text(row.get("grader")) or "unknown",
+        _text(row.get("decoding")) or decoding,
     )
+
+
+def _count(value: object) -> float:
+    known = isinstance(value, int | float) and 0 <= value < 2**31  # NaN is not
+    return float(int(value)) if known and isinstance(value, int | float) else float("nan")
+
+
+def _flag(value: object) -> float:
+    return float(value) if isinstance(value, bool | int | float) and value in (0, 1) else float("nan")
 
 
 def _text(value: object) -> str:
@@ -183,8 +185,8 @@ def _benchmark(row: Mapping[str, Any]) -> str:
 
 def _correct(row: Mapping[str, Any]) -> float:
     """1.0, 0.0 or NaN: ``acc``, else ``outcome``; never a number where no verdict was recorded."""
-    accuracy = row.get("acc")
-    if isinstance(accuracy, bool | int | float) and accuracy in (0, 1):
-        return float(accuracy)
+    accuracy = _flag(row.get("acc"))
+    if accuracy in (0, 1):
+        return accuracy
     verdicts = {"correct": 1.0, "wrong": 0.0, "no_answer": 0.0, "timeout": 0.0}
     return verdicts.get(_text(row.get("outcome")), float("nan"))

@@ -4,10 +4,13 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 from synthetic import validation_row, write_validation
 
 from cegppo_verl.records.samples import completeness, load_samples, read_texts
+from cegppo_verl.records.schema import SCHEMA
 
 PLAN = [{"name": "pick", "samples": 2, "problems": 3}]
 
@@ -22,6 +25,7 @@ def test_one_row_per_sample_with_what_the_dump_says(tmp_path: Path) -> None:
     write_validation(tmp_path, 8, rows(3, 2))
     frame = load_samples(tmp_path, cell_id="abc", seed=7).frame
     first = frame.iloc[1].to_dict()
+    assert np.isnan(first.pop("tokens")) and np.isnan(first.pop("truncated"))  # not in this dump
     assert first == {
         "cell": "abc",
         "seed": 7,
@@ -34,6 +38,7 @@ def test_one_row_per_sample_with_what_the_dump_says(tmp_path: Path) -> None:
         "extracted": "0",
         "length": len("answer 0"),
         "grader": "math-verify-0.9.0+1",
+        "decoding": "",
     }
     assert frame.groupby("problem", observed=True)["correct"].mean().to_dict() == {
         f"pick/{p}": 0.5 for p in range(3)
@@ -118,3 +123,33 @@ def test_steps_and_the_kept_table(tmp_path: Path) -> None:
 def test_no_samples_give_an_empty_frame(tmp_path: Path) -> None:
     samples = load_samples(tmp_path)
     assert (len(samples.frame), samples.steps(), samples.notes) == (0, [], ())
+
+
+def test_tokens_truncation_and_decoding_are_read_where_they_were_recorded(tmp_path: Path) -> None:
+    known = {"response_tokens": 17, "truncated": True, "decoding": "d" * 12}
+    odd = {"response_tokens": -1, "truncated": "yes"}
+    write_validation(
+        tmp_path, 1, [validation_row("pick", p, True, 1) | f for p, f in enumerate((known, odd))]
+    )
+    for _ in range(2):  # built, then kept
+        frame = load_samples(tmp_path).frame
+        np.testing.assert_equal(frame["tokens"].tolist(), [17.0, np.nan])
+        np.testing.assert_equal(frame["truncated"].tolist(), [1.0, np.nan])
+        assert frame["decoding"].tolist() == ["d" * 12, ""]
+
+
+def test_the_kept_table_names_the_cell_it_was_asked_for_last(tmp_path: Path) -> None:
+    write_validation(tmp_path, 1, rows(1, 1))
+    settings = {"max_response_length": 64, "eval": {"temperature": 0.6, "top_p": 0.95}}
+    (tmp_path / "cell.json").write_text(json.dumps({"settings": settings}))
+    load_samples(tmp_path)
+    load_samples(tmp_path, cell_id="abc", seed=3)
+    row = pd.read_parquet(tmp_path / "samples.parquet").iloc[0]
+    assert (row["cell"], row["seed"]) == ("abc", 3)
+    assert len(row["decoding"]) == 12
+
+
+def test_the_file_has_the_schema(tmp_path: Path) -> None:
+    write_validation(tmp_path, 1, rows(1, 1))
+    load_samples(tmp_path)
+    assert pq.read_schema(tmp_path / "samples.parquet").equals(SCHEMA)
