@@ -25,7 +25,7 @@ def test_one_row_per_sample_with_what_the_dump_says(tmp_path: Path) -> None:
     write_validation(tmp_path, 8, rows(3, 2))
     frame = load_samples(tmp_path, cell_id="abc", seed=7).frame
     first = frame.iloc[1].to_dict()
-    assert np.isnan(first.pop("tokens")) and np.isnan(first.pop("truncated"))  # not in this dump
+    np.testing.assert_equal([first.pop("tokens"), first.pop("truncated")], [np.nan] * 2)  # not in this dump
     assert first == {
         "cell": "abc",
         "seed": 7,
@@ -114,6 +114,7 @@ def test_steps_and_the_kept_table(tmp_path: Path) -> None:
     for step in (0, 12, 4):
         write_validation(tmp_path, step, rows(3, 2))
     (tmp_path / "validation" / "readme.jsonl").write_text("{}")
+    (tmp_path / "validation" / "99999999999.jsonl").write_text(json.dumps(rows(1, 1)[0]))
     assert load_samples(tmp_path).steps() == [0, 4, 12]
     assert (tmp_path / "samples.parquet").is_file()
     (tmp_path / "validation" / "4.jsonl").write_text(json.dumps(rows(1, 1)[0]) + "\n")
@@ -128,9 +129,8 @@ def test_no_samples_give_an_empty_frame(tmp_path: Path) -> None:
 def test_tokens_truncation_and_decoding_are_read_where_they_were_recorded(tmp_path: Path) -> None:
     known = {"response_tokens": 17, "truncated": True, "decoding": "d" * 12}
     odd = {"response_tokens": -1, "truncated": "yes"}
-    write_validation(
-        tmp_path, 1, [validation_row("pick", p, True, 1) | f for p, f in enumerate((known, odd))]
-    )
+    dump = [validation_row("pick", p, True, 1) | fields for p, fields in enumerate((known, odd))]
+    write_validation(tmp_path, 1, dump)
     for _ in range(2):  # built, then kept
         frame = load_samples(tmp_path).frame
         np.testing.assert_equal(frame["tokens"].tolist(), [17.0, np.nan])
