@@ -10,14 +10,16 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
+from cegppo_verl.records.grouping import codes, largest, starts, totals
 from cegppo_verl.records.schema import KEY
 from cegppo_verl.records.table import Source
-from cegppo_verl.records.votes import COUNTED, votes
+from cegppo_verl.records.votes import SUMS, votes
 from cegppo_verl.stats.estimators import cell_means, pass_at_k
 
 EVALUATION = ("cell", "seed", "step", "benchmark")
-_SUMS = [f"{name}_{how}" for name in COUNTED for how in ("sum", "count")]
 
 
 def problems(source: Source) -> pd.DataFrame:
@@ -30,22 +32,27 @@ def problems(source: Source) -> pd.DataFrame:
     Raises:
         UserError: as ``records.votes.votes``.
     """
-    answers = votes(source).to_pandas()
-    key = list(KEY)
-    found = answers.groupby(key, sort=True, dropna=False)[["rows", *_SUMS]].sum().reset_index()
-    found = found.rename(columns={"correct_count": "n", "correct_sum": "c"})
-    found = found.merge(_majority(answers), on=key, how="left")
-    found["majority"] = found["majority"].fillna(0.0).where(found["n"] > 0)
-    return found
+    answers = votes(source)
+    first = starts([codes(answers[name]) for name in KEY])
+    found = answers.select(list(KEY)).take(pa.array(first)).to_pandas()
+    found["rows"] = totals(codes(answers["rows"]), first)
+    for name in SUMS:
+        found[{"correct_count": "n", "correct_sum": "c"}.get(name, name)] = totals(
+            codes(answers[name]), first
+        )
+    found["majority"] = np.where(found["n"] > 0, _majority(answers, first), np.nan)
+    return found.sort_values(list(KEY), ignore_index=True)
 
 
-def _majority(answers: pd.DataFrame) -> pd.DataFrame:
-    cast = answers[(answers["extracted"].fillna("") != "") & (answers["correct_count"] > 0)]
-    key = list(KEY)
-    most = cast.groupby(key, sort=False)["correct_count"].transform("max")
-    top = cast[cast["correct_count"] == most]
-    right = (top["correct_sum"] > 0).astype(np.float64).rename("majority")
-    return pd.concat([top[key], right], axis=1).groupby(key, sort=False)["majority"].mean().reset_index()
+def _majority(answers: pa.Table, first: np.ndarray) -> np.ndarray:
+    given = answers["extracted"].combine_chunks().cast(pa.string())
+    counted = codes(answers["correct_count"])
+    cast = pc.not_equal(given, "").fill_null(False).to_numpy(zero_copy_only=False) & (counted > 0)
+    counted = np.where(cast, counted, 0)
+    most = np.repeat(largest(counted, first), np.diff(np.append(first, len(counted))))
+    top = cast & (counted == most)
+    right = top & (codes(answers["correct_sum"]) > 0)
+    return totals(right, first) / np.maximum(totals(top, first), 1)
 
 
 def scores(source: Source, ks: Sequence[int] = ()) -> pd.DataFrame:
@@ -66,13 +73,13 @@ def scores(source: Source, ks: Sequence[int] = ()) -> pd.DataFrame:
 def summarise(table: pd.DataFrame, ks: Sequence[int] = ()) -> pd.DataFrame:
     """:func:`scores` of a frame that :func:`problems` gave."""
     table = table.assign(avg=cell_means(table["n"].to_numpy(), table["c"].to_numpy()))
-    groups = table.groupby(list(EVALUATION), sort=True, dropna=False)
+    groups = table.groupby(list(EVALUATION), sort=True, observed=True)
     found = groups.agg(problems=("n", "size"), samples=("rows", "sum"), graded=("n", "sum"), k=("n", "min"))
     found["ungraded"] = found["samples"] - found.pop("graded")
     found["avg"] = groups["avg"].mean()
     for k in ks or _powers(int(found["k"].max()) if len(found) else 0):
         estimates = pd.Series(pass_at_k(table["n"].to_numpy(), table["c"].to_numpy(), k), table.index)
-        column = table.assign(value=estimates).groupby(list(EVALUATION), sort=True, dropna=False)["value"]
+        column = table.assign(value=estimates).groupby(list(EVALUATION), sort=True, observed=True)["value"]
         found[f"pass@{k}"] = column.mean().where(found["k"] >= k)
     found["maj"] = groups["majority"].mean()
     for name in ("truncated", "tokens"):

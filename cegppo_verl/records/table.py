@@ -1,6 +1,6 @@
 """Tables of samples as parquet files: written atomically, read together, compacted into one.
 
-Everything goes through one million rows at a time, so that memory does not grow with the number of rows.
+Everything goes through in pieces of 250,000 rows, so that memory does not grow with the number of rows.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 
 Source = str | Path | Iterable[str | Path]
 NAME = "samples.parquet"
-ROWS = 1_000_000  # of a row group
-NEEDED = ("cell", "seed", "step", "benchmark", "problem", "sample", "correct")  # the others may be null
+ROWS = 250_000  # of a row group
+NEEDED = ("cell", "seed", "step", "benchmark", "problem", "sample", "correct")  # the others may be absent
+FILLED = NEEDED[:-1]  # never null
 
 
 def files(source: Source) -> list[Path]:
@@ -47,7 +48,7 @@ def _files(source: str) -> list[Path]:
 
 
 def batches(source: Source, columns: Iterable[str] | None = None, rows: int = ROWS) -> Iterator[pa.Table]:
-    """The rows in pieces, with the schema's types; names as plain strings, so that pieces can be joined.
+    """The rows in pieces, with the schema's types.
 
     Args:
         columns: only these; None for all. rows: of a piece, at most.
@@ -61,7 +62,7 @@ def batches(source: Source, columns: Iterable[str] | None = None, rows: int = RO
             with pq.ParquetFile(path) as file:
                 have = [name for name in wanted if name in _checked(path, file.schema_arrow.names)]
                 for batch in file.iter_batches(rows, columns=have):
-                    yield _plain(pa.Table.from_batches([batch]), wanted)
+                    yield _typed(pa.Table.from_batches([batch]), wanted)
         except (OSError, pa.ArrowException) as error:
             raise UserError(f"not a readable table of samples: {error}", file=path) from None
 
@@ -73,26 +74,28 @@ def _checked(path: Path, have: list[str]) -> list[str]:
     return have
 
 
-def _plain(table: pa.Table, wanted: list[str]) -> pa.Table:
-    fields = [pa.field(name, plain_type(name)) for name in wanted]
-    columns = [
-        table[f.name].cast(f.type) if f.name in table.column_names else pa.nulls(len(table), f.type)
-        for f in fields
-    ]
-    return pa.table(columns, schema=pa.schema(fields))
+def _typed(table: pa.Table, wanted: list[str]) -> pa.Table:
+    empty = [name for name in wanted if name in FILLED and table[name].null_count]
+    if empty:
+        raise pa.ArrowInvalid(f"column {', '.join(empty)} has empty values")
+    columns = [_column(table, SCHEMA.field(name)) for name in wanted]
+    return pa.table(columns, schema=pa.schema([SCHEMA.field(name) for name in wanted]))
 
 
-def plain_type(name: str) -> pa.DataType:
-    """The type of a column with names as plain strings."""
-    kind = SCHEMA.field(name).type
-    return kind.value_type if pa.types.is_dictionary(kind) else kind
+def _column(table: pa.Table, field: pa.Field) -> pa.ChunkedArray | pa.Array:
+    if field.name not in table.column_names:
+        return pa.nulls(len(table), field.type)
+    column = table[field.name]
+    if column.type == field.type or not pa.types.is_dictionary(field.type):
+        return column.cast(field.type)
+    return column.cast(field.type.value_type).dictionary_encode()
 
 
 def write(path: Path, pieces: Iterable[pa.Table], rows: int = ROWS) -> int:
     """Write a table of samples, atomically; returns the number of rows.
 
     Args:
-        path: replaced when there is one. pieces: with the columns of the schema, names plain or encoded.
+        path: replaced when there is one. pieces: with the columns and types of the schema.
 
     Raises:
         UserError: out of the pieces; ``path`` is then unchanged.
@@ -133,6 +136,6 @@ def compact(source: Source, target: Path) -> int:
 
 def load(source: Source) -> pd.DataFrame:
     """All rows as a frame, columns and types as ``records/schema.py`` has them."""
-    pieces = [piece.cast(SCHEMA) for piece in batches(source)]
+    pieces = list(batches(source))
     table = pa.concat_tables(pieces) if pieces else SCHEMA.empty_table()
     return table.unify_dictionaries().to_pandas().astype(FRAME)
