@@ -5,7 +5,7 @@
 
 With ``--pid``, of any process. Otherwise of a runner started for it, whose grid and jobs are those of
 bench/idle_grid.py, with the live table, which costs more, and if asked with plain lines, too. It looks every
-ten seconds at most when the grid is large, so watch for many times that.
+half a minute at most when the grid is large, so watch for many times that.
 """
 
 from __future__ import annotations

@@ -34,8 +34,8 @@ from cegppo_verl.records.submission import Submission
 RESULTS = Path("results/runs")
 POLL_SECONDS = 0.25
 ASK_SECONDS = 5.0  # between questions to a cluster's scheduler
-IDLE_FACTOR = 100  # sleep this many times longer than a look took: below 1 % of a core, however many cells
-LONGEST_SLEEP = 10.0
+IDLE_FACTOR = 150  # sleep this many times longer than a look took: below 1 % of a core, however many cells
+LONGEST_SLEEP = 30.0  # reached with a thousand cells at work
 
 
 def _unknown_hours(cell: Cell) -> float | None:
