@@ -23,8 +23,6 @@ PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md"
 PAGES += sorted((ROOT / "docs").rglob("*.md"))
 EVERY_PAGE = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 REQUIRED = {key for key, field in Grid.model_fields.items() if field.is_required()}
-# Written by the campaign of faults, which runs for longer than these pages took.
-PROMISED = {ROOT / "reports" / "reliability.md"}
 
 
 class Named(NamedTuple):
@@ -120,7 +118,7 @@ def test_every_relative_link_resolves(page: Path) -> None:
             continue
         name, _, anchor = link.partition("#")
         target = (page.parent / name).resolve() if name else page
-        assert target.exists() or target in PROMISED, f"{link} leads nowhere"
+        assert target.exists(), f"{link} leads nowhere"
         if anchor:
             headings = re.findall(r"^#+ (.*)$", target.read_text(), re.MULTILINE)
             assert anchor in {slug(heading) for heading in headings}, f"{link}: no such heading"
