@@ -2,7 +2,8 @@
 
 verl dumps ``validation/<step>.jsonl``, one line per sample, with what ``compute_score`` returned. Rows are
 grouped by ``problem_id``; a dump without one (others' files) is grouped by the prompt's text. Besides the
-verdict it may carry ``response_tokens``, ``truncated`` and ``decoding``; what it does not is unknown.
+verdict it may carry ``response_tokens`` (or ``tokens``), ``truncated`` and ``decoding``; what is absent is
+unknown.
 """
 
 from __future__ import annotations
@@ -148,7 +149,7 @@ def _record(row: dict[str, Any], seen: dict[tuple[str, str], int], decoding: str
         _text(row.get("outcome")) or "unknown",
         _text(row.get("extracted")),
         len(_text(row.get("output"))),
-        _count(row.get("response_tokens")),
+        _count(row.get("response_tokens", row.get("tokens"))),
         _flag(row.get("truncated")),
         _text(row.get("grader")) or "unknown",
         _text(row.get("decoding")) or decoding,
