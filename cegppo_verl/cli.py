@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from cegppo_verl import cli_cells, cli_data
+from cegppo_verl import cli_cells, cli_data, cli_import
 from cegppo_verl.cli_options import RESULTS, GridFile, Results, Scale, Seeds, console
 from cegppo_verl.errors import EXIT_USER_ERROR, UserError
 
@@ -329,8 +329,19 @@ def grading(
     measured.main(console, items, rounds)
 
 
+@bench.command()
+def records(
+    rows: Annotated[int, typer.Option(min=1000, help="Sample rows in all.")] = 10_000_000,
+) -> None:
+    """Sample tables written, compacted and scored, against plain pandas; peak memory (minutes)."""
+    from cegppo_verl.bench import records as measured
+
+    measured.main(console, rows, plain=True)
+
+
 cli_cells.register(app)
 app.add_typer(cli_data.app, name="data")
+app.command("import")(cli_import.import_)
 
 
 def main() -> None:

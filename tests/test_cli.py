@@ -256,7 +256,16 @@ VERBS = (
     *("plan", "run", "status", "report", "validate", "doctor", "bench", "bench loss", "bench startup"),
     *("check-loss", "losses", "new-loss", "schema", "cluster", "bench runner", "bench coverage"),
     *("watch", "logs", "stop", "retry", "why", "bench overhead", "bench grading"),
-    *("data", "data list", "data show", "data fetch", "data overlap", "data check"),
+    *(
+        "import",
+        "bench records",
+        "data",
+        "data list",
+        "data show",
+        "data fetch",
+        "data overlap",
+        "data check",
+    ),
 )
 
 
