@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 
 from cegppo_verl.errors import UserError, did_you_mean
 from cegppo_verl.experiment.architecture import Architecture
+from cegppo_verl.experiment.final_evaluation import FinalEvaluation
 from cegppo_verl.experiment.settings import Benchmark, Whole
 from cegppo_verl.experiment.validation import Strict, reject, validate
 from cegppo_verl.experiment.yaml_file import read_yaml
@@ -114,6 +115,10 @@ class Preset(Strict):
     settings: dict[str, Any]
     deviations: Annotated[tuple[str, ...], Field(strict=False)] = Field(
         default=(), description="what of the cited recipe is not reproduced"
+    )
+    # Beside the settings: it is done after training, so it is no part of a cell's identity.
+    evaluation: FinalEvaluation | None = Field(
+        default=None, description="the final one (`cegppo eval`); null: as in training"
     )
 
 

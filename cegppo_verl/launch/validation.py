@@ -26,6 +26,7 @@ from cegppo_verl.records import provenance
 from cegppo_verl.records.rundir import RunDir
 from cegppo_verl.records.samples import Samples, load_samples
 from cegppo_verl.toy import assets
+from cegppo_verl.toy.benchmarks import benchmark_name
 
 NOTHING = 1  # verl wants a training plan even when it only validates
 
@@ -50,8 +51,8 @@ class Request:
 
     @property
     def benchmark(self) -> str:
-        """Name of the benchmark: the file's, without what says how often it repeats."""
-        return self.file.stem.split("_x")[0].replace("_", "-")
+        """Name of the benchmark."""
+        return benchmark_name(self.file)
 
 
 def validate(request: Request, results: Path, console: Console) -> Samples:

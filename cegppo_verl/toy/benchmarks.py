@@ -9,6 +9,7 @@ own (``cegppo data fetch``) keeps them; otherwise the position counts.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,17 @@ from cegppo_verl.errors import UserError, did_you_mean
 from cegppo_verl.toy.rows import Message, Row, user, verl_row
 
 COLUMNS = ("prompt", "reward_model")
+SPLITS = ("train", "test", "validation", "data")  # as names of files these say nothing
+
+
+def benchmark_name(path: Path) -> str:
+    """Name of the benchmark in a file: without what says how often it repeats ("aime24_x32" is "aime24").
+
+    A file that is named after its split is called by its folder.
+    """
+    stem = path.absolute().parent.name if path.stem in SPLITS else path.stem
+    words = re.sub(r"_x\d+$", "", stem.lower())
+    return re.sub(r"[^a-z0-9.]+", "-", words).strip("-.") or "benchmark"
 
 
 def read_benchmark(path: Path, name: str, extract: str = "boxed") -> list[Row]:
