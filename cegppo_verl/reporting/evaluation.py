@@ -14,9 +14,9 @@ from cegppo_verl.stats.interval import Interval
 
 def table(results: Sequence[Result], title: str) -> Table:
     """A row per benchmark: avg@k and pass@k with 95 % intervals over problems, and how the answers were."""
-    columns = ("problems", "k", "avg@k\n[95 %]", "pass@k\n[95 %]", "cut\noff", "no\nanswer", "tokens")
+    columns = ("problems\n× k", "avg@k\n[95 %]", "pass@k\n[95 %]", "cut\noff", "no\nanswer", "tokens")
     shown = Table("benchmark", *columns, title=f"{title}; shares in %", title_justify="left", box=SIMPLE_HEAD)
-    shown.padding, shown.pad_edge = (0, 1, 0, 0), False
+    shown.padding, shown.show_edge = (0, 0), False
     for column in shown.columns:
         column.no_wrap = True
     for row in results:
@@ -29,8 +29,7 @@ def cells(row: Result) -> list[str]:
     complete = str(row.wanted) if row.problems == row.wanted else f"{row.problems} of {row.wanted}"
     return [
         row.task.benchmark,
-        complete,
-        str(row.task.samples),
+        f"{complete} × {row.task.samples}",
         _percent(row.avg),
         _percent(row.pass_k),
         _share(row.truncated),

@@ -1,7 +1,7 @@
 """``cegppo eval``: sample what is missing, grade it, record it, and give the numbers of all that is there.
 
 Records: ``<out>/<subject>/step-<N>-<decoding>/`` has ``manifest.json``, ``samples.jsonl``,
-``samples.parquet`` and, before they are joined, ``shards/``. The same call again samples only what is missing.
+``samples.parquet`` and, before they are joined, ``shards/``. The same call again samples what is missing.
 """
 
 from __future__ import annotations

@@ -19,11 +19,14 @@ class MergeError(ValueError):
     """The shards do not make the model that the configuration describes."""
 
 
-def main() -> None:
-    """Merge, check, write."""
+def run(job: dict[str, Any]) -> None:
+    """Merge, check, write.
+
+    Raises:
+        MergeError: the shards do not make the model of the configuration.
+    """
     import torch
 
-    job = json.load(sys.stdin)
     dtype, config = getattr(torch, job["dtype"]), Path(job["config"])
     weights = merge(load(job["shards"]), dtype)
     weights = checked(weights, shapes(config))
@@ -116,4 +119,4 @@ def write(weights: dict[str, Any], config: Path, target: Path) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(json.load(sys.stdin))
