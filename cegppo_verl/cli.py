@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from cegppo_verl import cli_cells, cli_data, cli_import
+from cegppo_verl import cli_cells, cli_data, cli_eval, cli_import
 from cegppo_verl.cli_options import RESULTS, GridFile, Results, Scale, Seeds, console
 from cegppo_verl.errors import EXIT_USER_ERROR, UserError
 
@@ -342,6 +342,7 @@ def records(
 cli_cells.register(app)
 app.add_typer(cli_data.app, name="data")
 app.command("import")(cli_import.import_)
+app.command("eval")(cli_eval.evaluate)
 
 
 def main() -> None:
