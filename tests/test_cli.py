@@ -258,6 +258,7 @@ VERBS = (
     *("watch", "logs", "stop", "retry", "why", "bench overhead", "bench grading"),
     *(
         "import",
+        "eval",
         "bench records",
         "data",
         "data list",
