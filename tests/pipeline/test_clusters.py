@@ -19,9 +19,9 @@ from cegppo_verl.records.rundir import RunDir
 from cegppo_verl.records.status import DONE, status_of
 
 STEPS = 2
-ARMS = [
+ARMS = [  # not the smoke test's: the same cell would be the same run
     {"name": "grpo", "algorithm": "grpo"},
-    {"name": "cegppo", "algorithm": "cegppo", "params": {"beta1": 0.5, "beta2": 1.0}},
+    {"name": "cegppo", "algorithm": "cegppo", "params": {"beta1": 0.25, "beta2": 1.0}},
 ]
 
 

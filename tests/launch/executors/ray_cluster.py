@@ -42,7 +42,7 @@ def wait_for(what: Callable[[], Any], seconds: float = 120.0) -> Any:
 @contextmanager
 def two_nodes() -> Iterator[RayCluster]:
     """A head and two nodes with a logical GPU and room for a real cell each; this process has its token."""
-    cluster = RayCluster()
+    cluster = RayCluster(impatient=False)
     try:
         with patch.dict(os.environ, {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": cluster.token}):
             cluster.start_head()
@@ -61,9 +61,15 @@ def free_port() -> int:
 
 
 class RayCluster:
-    """A head without CPUs, and nodes with logical GPUs. One at a time on a machine: it takes gigabytes."""
+    """A head without CPUs, and nodes with logical GPUs. One at a time on a machine: it takes gigabytes.
 
-    def __init__(self) -> None:
+    Args:
+        impatient: a node that is silent for seconds is dead, so that tests of lost nodes are short; a busy
+            machine may silence one for as long.
+    """
+
+    def __init__(self, impatient: bool = True) -> None:
+        self.impatient = impatient
         self.lock = filelock.FileLock(Path(tempfile.gettempdir()) / "cegppo-test-ray.lock")
         self.lock.acquire()
         self.folder = Path(tempfile.mkdtemp(prefix="cegray-", dir="/tmp"))  # Ray's sockets want a short path
@@ -141,9 +147,12 @@ class RayCluster:
             )
 
     def _environment(self) -> dict[str, str]:
-        settings = {"health_check_initial_delay_ms": "1000", "health_check_period_ms": "1000"}
-        settings |= {"health_check_timeout_ms": "2000", "health_check_failure_threshold": "3"}
-        settings |= {"enable_worker_prestart": "0", "prestart_worker_first_driver": "0"}
+        settings = {"enable_worker_prestart": "0", "prestart_worker_first_driver": "0"}
+        if self.impatient:
+            settings |= {"health_check_initial_delay_ms": "1000", "health_check_period_ms": "1000"}
+            settings |= {"health_check_timeout_ms": "2000", "health_check_failure_threshold": "3"}
+        else:
+            settings |= {"health_check_timeout_ms": "60000", "health_check_failure_threshold": "10"}
         return {
             MARK: self.mark,
             "RAY_AUTH_MODE": "token",  # `ray start --head` turns it on by itself, `--address` does not
