@@ -45,7 +45,7 @@ def two_nodes() -> Iterator[RayCluster]:
     cluster = RayCluster(impatient=False)
     try:
         with patch.dict(os.environ, {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": cluster.token}):
-            cluster.start_head()
+            cluster.start_head(cpus=8)  # TransferQueue puts storage on every node, whether it has CPUs or not
             for number in (1, 2):
                 cluster.start_node(1, name=number, cpus=40, memory=300_000_000)
             yield cluster
@@ -85,11 +85,11 @@ class RayCluster:
     def dashboard(self) -> Dashboard:
         return Dashboard(self.address)
 
-    def start_head(self) -> None:
+    def start_head(self, cpus: int = 0) -> None:
         ports = [f"--port={self.port}", f"--dashboard-port={self.dashboard_port}"]
         ports += [f"--ray-client-server-port={self.client_port}", f"--temp-dir={self.folder}"]
         ports += ["--object-store-memory=80000000"]
-        self.head = self._start("--head", "--num-cpus=0", "--num-gpus=0", *ports)
+        self.head = self._start("--head", f"--num-cpus={cpus}", "--num-gpus=0", *ports)
         wait_for(lambda: len(self.alive()) == 1)
 
     def start_node(self, gpus: int, name: int | None = None, cpus: int = 2, memory: int = 80_000_000) -> None:
