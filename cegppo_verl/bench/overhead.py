@@ -56,8 +56,8 @@ def main(console: Console, rounds: int = 2, steps: int = 16) -> None:
 def alone(cell: Cell, results: Path) -> list[float]:
     """The command in a shell; seconds of its steps."""
     attempt = _attempt(cell, results)
+    (command,) = runner.dry_run([cell], results)  # before the folder: with it, this would be a second attempt
     attempt.path.mkdir(parents=True)
-    (command,) = runner.dry_run([cell], results)
     mark = f"overhead-{os.getpid()}-{results.name}"
     with machine_to_itself(), (attempt.path / "log.txt").open("wb") as log:
         try:
@@ -89,7 +89,9 @@ def _attempt(cell: Cell, results: Path) -> Attempt:
 def _seconds(attempt: Attempt) -> list[float]:
     steps = [s.data["timing_s/step"] for s in read_steps(attempt.metrics_file) if is_training_step(s)]
     if len(steps) < 2:
-        raise RuntimeError(f"too few steps were logged; see {attempt.path / 'log.txt'}")
+        log = attempt.path / "log.txt"  # in a folder that is about to be deleted: so its end goes into the error
+        said = log.read_text(errors="replace")[-4000:] if log.exists() else "no log was written"
+        raise RuntimeError(f"{len(steps)} training steps were logged, 2 are needed; the log's end:\n{said}")
     return steps[1:]  # the first pays for what is imported late
 
 
