@@ -171,6 +171,23 @@ def report(
 
 
 @app.command()
+def study(
+    file: Annotated[Path, typer.Argument(help="A study file, e.g. ablations/studies/clipping.yaml.")],
+    results: Results = RESULTS,
+    out: Annotated[Path, typer.Option(help="Folder for the report.")] = Path("reports"),
+    check: Annotated[
+        bool, typer.Option("--check", help="Write nothing; exit 1 if the report does not follow.")
+    ] = False,
+) -> None:
+    """Decide a study's claims from the records of its grids, by the rule that its file stated beforehand."""
+    from cegppo_verl.launch import studies
+
+    if check:
+        raise typer.Exit(studies.check(file, results, out, console))
+    console.print(f"wrote {studies.write(file, results, out)}", soft_wrap=True)
+
+
+@app.command()
 def validate(
     file: Annotated[Path, typer.Argument(help="JSONL or parquet benchmark in verl's format, e.g. AIME.")],
     scale: Annotated[str, typer.Option(help="The base model to evaluate.")] = "smollm2-135m",

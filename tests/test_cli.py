@@ -259,6 +259,7 @@ VERBS = (
     *(
         "import",
         "eval",
+        "study",
         "bench records",
         "data",
         "data list",

@@ -89,7 +89,7 @@ def _attempt(cell: Cell, results: Path) -> Attempt:
 def _seconds(attempt: Attempt) -> list[float]:
     steps = [s.data["timing_s/step"] for s in read_steps(attempt.metrics_file) if is_training_step(s)]
     if len(steps) < 2:
-        log = attempt.path / "log.txt"  # in a folder that is about to be deleted: so its end goes into the error
+        log = attempt.path / "log.txt"  # its folder is deleted on the way out
         said = log.read_text(errors="replace")[-4000:] if log.exists() else "no log was written"
         raise RuntimeError(f"{len(steps)} training steps were logged, 2 are needed; the log's end:\n{said}")
     return steps[1:]  # the first pays for what is imported late

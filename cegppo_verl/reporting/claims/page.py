@@ -1,0 +1,172 @@
+"""The report of a study: its claims with numbers and verdicts, the evidence, what may be wrong with it."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Mapping, Sequence
+
+from cegppo_verl.experiment.claims import StudyFile
+from cegppo_verl.reporting import text
+from cegppo_verl.reporting.claims.forest import forest
+from cegppo_verl.reporting.claims.measures import MEASURES
+from cegppo_verl.reporting.claims.verdict import LEVEL, Decided, Grid, decide, tally
+from cegppo_verl.reporting.sidecar import provenance, sidecar
+
+MAKER = "cegppo study"
+
+
+def build_study(study: StudyFile, grids: Mapping[str, Grid], command: str) -> dict[str, bytes]:
+    """The files of a study's report by name, in memory, sidecars included.
+
+    Raises:
+        UserError: a claim compares runs that mean different things by its measure.
+    """
+    found = decide(study, grids)
+    figure, drawn = forest(found)
+    contents = {"report.md": _markdown(study, grids, found, command), "claims.csv": _csv(found)}
+    contents |= {f"claims.{form}": content for form, content in figure.items()}
+    runs = [run for grid in grids.values() for run in grid.runs]
+    shared = provenance(study.name, runs, command, {})
+    sidecars = {
+        f"{name}.json": sidecar(name, content, shared, drawn if name.startswith("claims.") else None)
+        for name, content in contents.items()
+    }
+    return contents | sidecars
+
+
+def _markdown(study: StudyFile, grids: Mapping[str, Grid], found: Sequence[Decided], command: str) -> bytes:
+    parts = [
+        f"# Study: {study.name}",
+        text.markdown(study.question),
+        _summary(found),
+        "![Every claim's number with its interval](claims.svg)",
+        _caption(),
+        "## Claims",
+        *(_claim(claim.name, found) for claim in study.claims),
+        "## Design",
+        text.markdown(study.design),
+        _evidence(grids),
+        "## Threats to validity",
+        "\n".join(f"- {text.markdown(threat)}" for threat in study.threats),
+        f"Made by `{command}`; numbers unrounded in [claims.csv](claims.csv), sources in the sidecars.",
+    ]
+    return ("\n\n".join(parts) + "\n").encode()
+
+
+def _summary(found: Sequence[Decided]) -> str:
+    listing = ", ".join(f"{count} {verdict}" for verdict, count in tally(found).items())
+    return f"{len(found)} tests of {len({one.claim.name for one in found})} claims: {listing}."
+
+
+def _caption() -> str:
+    return (
+        "Dot and bar: mean over training seeds and its 95 % interval by Student's t; ticks are the seeds. "
+        "Each number is drawn in units of the effect that this number of seeds would have found with a "
+        "probability of 80 %, with the claimed sign to the right. Supported or refuted: p < .05 after Holm's "
+        "correction over all tests with the same engine. Cannot tell is not evidence of no effect."
+    )
+
+
+def _claim(name: str, found: Sequence[Decided]) -> str:
+    own = [one for one in found if one.claim.name == name]
+    claim = own[0].claim
+    meaning = MEASURES[claim.measure.of].meaning + _steps(own[0])
+    head = [
+        f"### {text.markdown(claim.claim)}",
+        f"Source: {text.markdown(claim.source)}. Measured: {meaning}; {_contrast(own[0])}. "
+        f"Expected: {claim.expected}.",
+    ]
+    lines = ["| evidence | seeds | number | detectable | p (Holm) | verdict |", "|---|--:|--:|--:|--:|---|"]
+    note = [text.markdown(claim.note)] if claim.note else []
+    return "\n\n".join([*head, "\n".join(lines + [_row(one) for one in own]), *note])
+
+
+def _steps(one: Decided) -> str:
+    steps = one.claim.measure.steps
+    return f", steps {steps[0]} to {steps[1]}" if steps else ""
+
+
+def _contrast(one: Decided) -> str:
+    claim = one.claim
+    if claim.difference:
+        return f"{claim.difference[0]} minus {claim.difference[1]}, paired by seed"
+    if claim.slope:
+        listing = ", ".join(f"{arm} at {value:g}" for arm, value in claim.slope.over.items())
+        return f"least-squares slope over {listing}"
+    assert claim.level is not None
+    return f"{claim.level.arm} minus {claim.level.than:g}"
+
+
+def _row(one: Decided) -> str:
+    if one.result is None:
+        return f"| {one.evidence} | 0 | not run: {text.markdown(one.missing)} | | | |"
+    kind = MEASURES[one.claim.measure.of]
+    cells = (
+        one.evidence,
+        str(len(one.seeds)),
+        f"{_interval(one)} {kind.unit}".strip(),
+        "" if math.isnan(one.result.detectable) else _number(kind.factor * one.result.detectable),
+        "" if math.isnan(one.p_holm) else text.p_value(one.p_holm),
+        f"**{one.verdict}**",
+    )
+    return f"| {' | '.join(cells)} |"
+
+
+def _interval(one: Decided) -> str:
+    assert one.result is not None
+    factor, found = MEASURES[one.claim.measure.of].factor, one.result.interval
+    if math.isnan(found.low):
+        return f"{_number(factor * found.point, True)} [no interval]"
+    ends = ", ".join(_number(factor * end, True) for end in (found.low, found.high))
+    return f"{_number(factor * found.point, True)} [{ends}]"
+
+
+def _number(value: float, sign: bool = False) -> str:
+    digits = 1 if abs(value) >= 10 else 2 if abs(value) >= 1 else 3
+    return text.signed(value, digits) if sign else text.number(value, digits)
+
+
+def _evidence(grids: Mapping[str, Grid]) -> str:
+    lines = ["| evidence | runs finished | engine | command |", "|---|--:|---|---|"]
+    for grid in grids.values():
+        done = sum(run.done for run in grid.runs)
+        lines.append(f"| {grid.name} | {done} of {len(grid.runs)} | {grid.engine} | `{grid.command}` |")
+    return "\n".join(lines)
+
+
+def _csv(found: Sequence[Decided]) -> bytes:
+    buffer = io.StringIO()
+    fields = ["claim", "evidence", "measure", "expected", "seeds", "values", "mean", "low", "high", "level"]
+    writer = csv.DictWriter(
+        buffer, [*fields, "detectable", "p", "p_holm", "verdict", "missing"], lineterminator="\n"
+    )
+    writer.writeheader()
+    writer.writerows(map(_record, found))
+    return buffer.getvalue().encode()
+
+
+def _record(one: Decided) -> dict[str, object]:
+    record: dict[str, object] = {
+        "claim": one.claim.name,
+        "evidence": one.evidence,
+        "measure": one.claim.measure.of,
+        "expected": one.claim.expected,
+        "seeds": " ".join(map(str, one.seeds)),
+        "values": " ".join(f"{value:.6g}" for value in one.values),
+        "verdict": one.verdict,
+        "missing": one.missing,
+    }
+    if one.result is None:
+        return record
+    numbers = {
+        "mean": one.result.interval.point,
+        "low": one.result.interval.low,
+        "high": one.result.interval.high,
+        "level": LEVEL,
+        "detectable": one.result.detectable,
+        "p": one.result.p_value,
+        "p_holm": one.p_holm,
+    }
+    return record | {key: "" if math.isnan(value) else f"{value:.6g}" for key, value in numbers.items()}
