@@ -114,6 +114,10 @@ def test_unfinished_seeds_and_absent_arms_do_not_count(grid: Grid, tmp_path: Pat
     assert [one.verdict for one in found] == ["not run", "not run"]
     assert "step 3 of 8" in found[0].missing
     assert "gone" in found[1].missing
+    unevaluated = FakeRun(arm="late", seed=2).view(tmp_path, PLANNED)  # every step, but no final evaluation
+    early = claim(measure={"of": "entropy", "steps": (1, 3)}, difference=("late", "low"))
+    (one,) = decide(study(early), {"grid": Grid("grid", (*grid.runs, unevaluated), "", "verl")})
+    assert one.verdict == "not run"
     partial = Grid("grid", tuple(run for run in grid.runs if (run.arm, run.seed) != ("low", 2)), "", "verl")
     (found,) = decide(study(claim(difference=("high-up", "low"))), {"grid": partial})
     assert found.seeds == (1, 3, 4, 5)
