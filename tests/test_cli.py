@@ -174,6 +174,13 @@ def test_a_dry_run_prints_the_command_and_writes_nothing(
     assert files(folder) == before
 
 
+def test_a_dry_run_leaves_out_what_is_done(folder: Path) -> None:
+    record(4)
+    done = CliRunner().invoke(cli.app, ["run", "fake.yaml", "--dry-run", "--results", "runs"])
+    assert done.stdout.count("done, nothing would run") == 1
+    assert done.stdout.count("python -m cegppo_verl.verl_plugin.train") == 1
+
+
 def test_a_dry_run_quotes_for_a_shell(folder: Path) -> None:
     done = CliRunner().invoke(cli.app, ["run", "fake.yaml", "--dry-run", "--arm", "grpo"])
     script = re.sub(r"\bpython -m cegppo_verl\S+", "printf '%s\\\\n'", done.stdout)

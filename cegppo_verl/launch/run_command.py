@@ -20,6 +20,7 @@ from cegppo_verl.launch.executors.profile import default_profile, load_profile
 from cegppo_verl.launch.follow import Limits
 from cegppo_verl.launch.runner import GridRunner, Options
 from cegppo_verl.launch.view import View
+from cegppo_verl.records.status import DONE
 
 
 @dataclass(frozen=True)
@@ -97,9 +98,13 @@ def dry_run(call: Call) -> list[str]:
     tracking.ask(call.loggers)
     _, cells = planning.load(call.grid, call.scale, call.seeds)
     chosen, executor = planning.select(cells, call.arms), executor_of(call)
+    state = runner.statuses(chosen, call.results)
+    done = [cell for cell in chosen if state[cell.id].state == DONE]
+    said = [f"# {cell.slug}: done, nothing would run" for cell in done]
+    left = [cell for cell in chosen if cell not in done]
     if not executor.detached:
-        return runner.dry_run(chosen, call.results)
-    return [_submission(cell, executor, call.results) for cell in chosen]
+        return said + runner.dry_run(left, call.results)
+    return said + [_submission(cell, executor, call.results) for cell in left]
 
 
 def _submission(cell: Cell, executor: Executor, results: Path) -> str:

@@ -24,6 +24,7 @@ from cegppo_verl.launch.follow import Limits
 from cegppo_verl.launch.handover import Claim
 from cegppo_verl.launch.machine_lock import machine_to_itself
 from cegppo_verl.launch.request import INHERIT, PRIVATE, Request
+from cegppo_verl.launch.terminal_text import counted
 from cegppo_verl.launch.view import View
 from cegppo_verl.launch.watch import Watch
 from cegppo_verl.records import marks, progress, provenance, submission
@@ -261,7 +262,7 @@ class GridRunner:
         """Whether what waits can never start: nothing runs, and the budget holds it back."""
         if self._working or not self._waiting or self.admission.held_back is None:
             return False
-        self.view.note(f"{len(self._waiting)} cells not started: {self.admission.held_back}")
+        self.view.note(f"{counted(len(self._waiting), 'cell')} not started: {self.admission.held_back}")
         return True
 
     def _settle(self) -> None:

@@ -35,6 +35,11 @@ def plain(text: object, style: str = "") -> Text:
     return Text(visible(text), style)
 
 
+def counted(number: int, noun: str) -> str:
+    """``1 cell``, ``2 cells``."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
 def say(console: Console, text: object, style: str = "") -> None:
     """Print a line as it is."""
     console.print(plain(text, style), highlight=False, soft_wrap=True)

@@ -13,7 +13,7 @@ from rich.table import Table
 from cegppo_verl.experiment.cell import Cell
 from cegppo_verl.launch.board import MANY, Board, Row, duration, number
 from cegppo_verl.launch.board_table import COLOURS, table
-from cegppo_verl.launch.terminal_text import say
+from cegppo_verl.launch.terminal_text import counted, say
 from cegppo_verl.records.metric_digest import validation_accuracy
 from cegppo_verl.records.progress import LoggedStep
 from cegppo_verl.records.status import DONE, Status
@@ -80,7 +80,7 @@ class PlainView(_Base):
         """Announce the grid."""
         super().begin(cells, states)
         done = sum(s.state == DONE for s in states.values())
-        say(self.console, f"{len(cells)} cells, {done} done")
+        say(self.console, f"{counted(len(cells), 'cell')}, {done} done")
 
     def cell_started(self, cell: Cell, attempt: int, resume_from: int) -> None:
         """Announce an attempt."""
@@ -115,7 +115,7 @@ class PlainView(_Base):
     def end(self, states: Mapping[str, Status]) -> None:
         """Closing line."""
         done = sum(s.state == DONE for s in states.values())
-        say(self.console, f"{done} of {len(states)} cells done")
+        say(self.console, f"{done} of {counted(len(states), 'cell')} done")
 
 
 class LiveView(_Base):
@@ -158,7 +158,7 @@ class LiveView(_Base):
             self.console.print(self._table())
         self._draw()
         self.live.stop()
-        say(self.console, f"{done} of {len(states)} cells done")
+        say(self.console, f"{done} of {counted(len(states), 'cell')} done")
 
     def _draw(self) -> None:
         self._last = time.monotonic()

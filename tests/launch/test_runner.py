@@ -549,4 +549,4 @@ def test_the_command_line_says_how_it_went(bench: Bench, outer: Callable[..., Ou
     assert "failed, step 1 of 4: ValueError: a tensor of the wrong shape [3, 4]" in said
     code, said = outer("--retries", "0", pace=0.0).end()
     assert code == 0
-    assert "1 of 1 cells done" in said
+    assert "1 of 1 cell done" in said

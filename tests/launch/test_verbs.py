@@ -107,6 +107,9 @@ def test_an_unknown_cell_is_answered_with_the_nearest(cells: list[Cell], grid: P
         with pytest.raises(UserError, match=f"no cell '{word}'") as error:
             Finder(results).one(word)
         assert "FILE.yaml#arm" in str(error.value)
+    with pytest.raises(UserError, match="'fake' is a grid") as error:
+        Finder(results).one("fake")
+    assert f"fake/{cells[0].run_name}" in str(error.value)
     with pytest.raises(UserError, match="did you mean grpo__toy-xs__seed1"):
         Finder(results).one("grpp__toy-xs__seed1")
     with pytest.raises(UserError, match=r"unknown arm 'grop'.*\n.*did you mean 'grpo'"):

@@ -64,5 +64,5 @@ def test_a_finished_grid_says_so_and_starts_nothing(smoke, runs):
     _, run = smoke
     again = runs.run(runs.smoke)
     assert again.returncode == 0
-    assert "1 of 1 cells done" in again.stdout
+    assert "1 of 1 cell done" in again.stdout
     assert len(run.attempts()) == 1

@@ -19,7 +19,7 @@ from cegppo_verl.experiment.grid import load_grid
 from cegppo_verl.experiment.recorded import wanted
 from cegppo_verl.launch.board import Board, Row, duration, number
 from cegppo_verl.launch.board_table import state_text
-from cegppo_verl.launch.terminal_text import plain, say
+from cegppo_verl.launch.terminal_text import counted, plain, say
 from cegppo_verl.records.overview import Overview
 from cegppo_verl.records.status import DONE, FAILED, LIVE, PLANNED, STATES, STOPPED, Status
 
@@ -65,7 +65,7 @@ def show(
     """Print the table and the totals of ``board``."""
     if cells:
         console.print(_by_cell(cells, states, board) if one_by_one else _by_arm(cells, board))
-    say(console, f"{len(board.rows)} cells: {board.summary()}")
+    say(console, f"{counted(len(board.rows), 'cell')}: {board.summary()}")
     if any(row.state in LIVE for row in board.rows.values()) and (left := board.total_left()):
         say(console, f"time left {duration(left)}")
 

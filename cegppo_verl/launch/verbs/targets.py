@@ -122,6 +122,11 @@ class Finder:
 
     def _unknown(self, word: str, paths: Sequence[Path]) -> UserError:
         names = {_slug(p) for p in paths} | {p.name[-ID_LENGTH:] for p in paths}
+        grids = sorted({p.parent.name for p in paths})
+        if word in grids:
+            own = min(p.name for p in paths if p.parent.name == word)
+            hint = f"name its file, e.g. ablations/{word}.yaml, or one of its cells, e.g. {word}/{own}"
+            return UserError(f"'{word}' is a grid below {self.results}, not a cell", hint=hint)
         close = difflib.get_close_matches(word, sorted(names), n=3, cutoff=0.4)
         guess = f"did you mean {' or '.join(close)}? " if close else ""
         hint = f"{guess}name a run directory, a slug, an id, a grid file, or FILE.yaml#arm"
