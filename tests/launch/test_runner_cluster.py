@@ -373,7 +373,7 @@ def test_a_resumed_cell_needs_hours_for_the_rest_only(site: Site) -> None:
     assert not site.runner().run()
     site.dir().attempts()[0].update(seconds=1800.0)
     assert not site.runner(max_gpu_hours=1.0, hours=lambda cell: 1.1).run()
-    assert "cells not started" in site.notes()
+    assert "1 cell not started" in site.notes()
     assert site.runner(max_gpu_hours=1.0, hours=lambda cell: 0.9).run()
     assert [r["resumed_from"] for r in site.records()] == [0, 2]
 

@@ -214,7 +214,7 @@ def test_the_committed_study_fits_its_grids(tmp_path: Path) -> None:
 def test_a_wrong_study_file(old: str, new: str, said: str, tmp_path: Path) -> None:
     folder = tmp_path / "studies"
     folder.mkdir()
-    for name in ("methods", "fig3_beta", "isolated_sides"):
+    for name in ("methods", "fig3_beta", "isolated_sides", "scale_axis"):
         (tmp_path / f"{name}.yaml").write_text((FILE.parents[1] / f"{name}.yaml").read_text())
     text = FILE.read_text()
     assert old in text
