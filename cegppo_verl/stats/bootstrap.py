@@ -4,7 +4,7 @@ Problems are *crossed* with seeds (every seed is evaluated on the same ones), so
 problems once and uses them for all drawn seeds. Drawing them anew per seed would treat the shared difficulty
 of a problem as independent and give intervals that are too narrow. Samples are drawn anew per drawn (seed,
 problem); verdicts being 0 or 1, drawing n of n with replacement is a binomial, which keeps every step
-vectorised.
+vectorised. With many samples all three layers are products of weights instead (stats/weights.py).
 
 With few samples per problem the sample layer makes intervals a little too wide (resampled problems already
 carry sampling noise); with fewer than about five seeds the seed layer makes them too narrow. tests/stats
@@ -14,16 +14,23 @@ measures both.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
+from itertools import combinations_with_replacement
+from math import comb
 from typing import Literal
 
 import numpy as np
+from scipy.special import gammaln
 
+from cegppo_verl.stats import weights
 from cegppo_verl.stats.estimators import mean_over_problems, nanmean, pass_at_k, problem_counts
 from cegppo_verl.stats.interval import Interval, all_alike, no_interval
 
 Unit = Literal["seed", "problem", "sample"]
 _LAYERS: tuple[Unit, ...] = ("seed", "problem", "sample")
 _CHUNK = 4_000_000  # numbers held at once
+_MANY_SAMPLES = 500  # from here on the sample layer's mean is normal for all that percentiles can tell
+_MOST_DRAWS = 1000  # different draws of seeds that are enumerated and not drawn: up to 6 seeds
 
 
 @dataclass(frozen=True)
@@ -61,8 +68,22 @@ def bootstrap_accuracy(
         return _all_alike(n, c, level)
     if (n.sum(0) > 0).sum() < 2:
         return _no_interval(float(point), n, level)
-    replicates = resample_means(n, c, rng, unit, n_resamples, mean_over_problems)
-    return _percentiles(float(point), replicates, n, level)
+    if weighable(n):
+        found = weights.replicates([(1.0, [weights.cells(n, c)])], rng, _layers(unit), n_resamples)
+    else:
+        found = resample_means(n, c, rng, unit, n_resamples, mean_over_problems)
+    return _percentiles(float(point), found, n, level)
+
+
+def weighable(n: np.ndarray) -> bool:
+    """Whether products of weights (stats/weights.py) give what drawing every sample would."""
+    return bool((n > 0).all() and n.sum() >= _MANY_SAMPLES)
+
+
+def _layers(unit: str) -> int:
+    if unit not in _LAYERS:
+        raise ValueError(f"unit must be one of {_LAYERS}, got {unit!r}")
+    return len(_LAYERS) - _LAYERS.index(unit)
 
 
 def bootstrap_pass_at_k(
@@ -86,6 +107,11 @@ def bootstrap_pass_at_k(
         return _no_interval(point, n, level)
     if np.isin(per_problem[np.isfinite(per_problem)], point).all() and point in (0.0, 1.0):
         return _all_alike(n, c, level)
+    if np.isfinite(per_problem).all():
+        exact = [(per_problem, np.zeros_like(per_problem))]  # no sample layer: no variance of its own
+        return _percentiles(
+            point, weights.replicates([(1.0, exact)], rng, _layers(unit), n_resamples), n, level
+        )
     draws = [
         _take(per_problem, *_draw(rng, per_problem.shape, unit, size))
         for size in _chunks(n_resamples, n.size)
@@ -96,16 +122,41 @@ def bootstrap_pass_at_k(
 def bootstrap_curves(
     curves: np.ndarray, rng: np.random.Generator, *, n_resamples: int = 2000, level: float = 0.95
 ) -> Band:
-    """Mean over seeds of curves (S, T), with a pointwise percentile band; no band with one seed."""
+    """Mean over seeds of curves (S, T), with a pointwise percentile band; no band with one seed.
+
+    Few seeds have few different draws: then the bootstrap distribution itself is used, and nothing is random.
+    """
     curves = np.asarray(curves, np.float64)
     point = nanmean(curves.T)
     if len(curves) < 2:
         empty = np.full_like(point, np.nan)
         return Band(point, empty, empty, len(curves))
+    if comb(2 * len(curves) - 1, len(curves)) <= _MOST_DRAWS and not np.isnan(curves).any():
+        shares, probability = _all_draws(len(curves))
+        low, high = (_weighted_quantile(shares @ curves, probability, q) for q in _tails(level))
+        return Band(point, low, high, len(curves))
     index = rng.integers(len(curves), size=(n_resamples, len(curves)))
     means = np.stack([nanmean(column[index]) for column in curves.T], axis=1)
     low, high = np.nanquantile(means, _tails(level), axis=0)
     return Band(point, low, high, len(curves))
+
+
+@cache
+def _all_draws(count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Every draw of ``count`` seeds with replacement, order aside: shares (draws, count), probabilities."""
+    draws = np.array(list(combinations_with_replacement(range(count), count)))
+    times = (draws[:, :, None] == np.arange(count)).sum(1)
+    log_ways = gammaln(count + 1) - gammaln(times + 1).sum(1)
+    return times / count, np.exp(log_ways - count * np.log(count))
+
+
+def _weighted_quantile(values: np.ndarray, probability: np.ndarray, q: float) -> np.ndarray:
+    """Smallest value of each column of (draws, T) that at least ``q`` of the probability lies at or below."""
+    order = np.argsort(values, axis=0)
+    below = np.cumsum(probability[order], axis=0)
+    place = (below < q - 1e-12).sum(0).clip(0, len(values) - 1)
+    columns = np.arange(values.shape[1])
+    return values[order[place, columns], columns]
 
 
 def resample_means(n, c, rng, unit, n_resamples, statistic):  # type: ignore[no-untyped-def]
@@ -134,10 +185,8 @@ def _draw(
     rng: np.random.Generator, shape: tuple[int, ...], unit: str, size: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Seed indices (B, S) and problem indices (B, P), in order where that layer is not resampled."""
-    if unit not in _LAYERS:
-        raise ValueError(f"unit must be one of {_LAYERS}, got {unit!r}")
-    depth = _LAYERS.index(unit)
-    return _indices(rng, shape[0], size, depth <= 0), _indices(rng, shape[1], size, depth <= 1)
+    layers = _layers(unit)
+    return _indices(rng, shape[0], size, layers >= 3), _indices(rng, shape[1], size, layers >= 2)
 
 
 def _indices(rng: np.random.Generator, count: int, size: int, resample: bool) -> np.ndarray:

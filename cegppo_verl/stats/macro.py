@@ -3,10 +3,6 @@
 The runs are the same on every benchmark, so a replicate draws the seeds once; drawing them per benchmark
 would average a run's luck away and give intervals too narrow by up to √(number of benchmarks). Problems are
 drawn within their benchmark, so that each keeps its weight.
-
-A replicate is a product of weights, wᵀ Y v, with w and v how often each seed and problem was drawn; no table
-is gathered. The sample layer is the exact conditional variance of redrawn verdicts, added as a normal: there
-are hundreds of them in every mean.
 """
 
 from __future__ import annotations
@@ -18,9 +14,7 @@ import numpy as np
 from cegppo_verl.stats.bootstrap import _LAYERS, Unit, _tails
 from cegppo_verl.stats.estimators import mean_over_problems, problem_counts
 from cegppo_verl.stats.interval import Interval, all_alike, no_interval
-
-_CHUNK = 500
-Arm = list[tuple[np.ndarray, np.ndarray]]  # per benchmark: means (S, P), variance of a mean's samples (S, P)
+from cegppo_verl.stats.weights import Arm, replicates
 
 
 def bootstrap_macro(
@@ -81,30 +75,7 @@ def macro_replicates(
     """(n_resamples,) of Σ sign · macro mean over the arms, problems shared between them."""
     if unit not in _LAYERS:
         raise ValueError(f"unit must be one of {_LAYERS}, got {unit!r}")
-    depth = _LAYERS.index(unit)
-    sizes = [min(_CHUNK, n_resamples - start) for start in range(0, n_resamples, _CHUNK)]
-    return np.concatenate([_replicates(arms, rng, depth, size) for size in sizes])
-
-
-def _replicates(arms, rng, depth, size):  # type: ignore[no-untyped-def]
-    seeds = [_weights(rng, len(arm[0][0]), size, depth <= 0) for _, arm in arms]
-    total, variance = np.zeros(size), np.zeros(size)
-    for bench, (means, _) in enumerate(arms[0][1]):
-        problems = _weights(rng, means.shape[1], size, depth <= 1)
-        for (sign, arm), drawn in zip(arms, seeds, strict=True):
-            y, v = arm[bench]
-            total += sign * np.einsum("bp,bp->b", drawn @ y, problems)
-            variance += np.einsum("bp,bp->b", drawn @ v, problems) / y.size
-    count = len(arms[0][1])
-    return (total + np.sqrt(variance) * rng.standard_normal(size)) / count
-
-
-def _weights(rng: np.random.Generator, count: int, size: int, resample: bool) -> np.ndarray:
-    """(size, count) shares of ``count`` draws with replacement; equal where the layer is not resampled."""
-    if not resample or count == 1:
-        return np.full((size, count), 1 / count)
-    flat = rng.integers(count, size=(size, count)) + count * np.arange(size)[:, None]
-    return np.bincount(flat.ravel(), minlength=size * count).reshape(size, count) / count
+    return replicates(arms, rng, len(_LAYERS) - _LAYERS.index(unit), n_resamples)
 
 
 def _arm(benchmarks: Sequence[np.ndarray], drop: bool = True) -> Arm:

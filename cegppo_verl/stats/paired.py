@@ -12,7 +12,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cegppo_verl.stats.bootstrap import Interval, Unit, _draw, _ratio, _tails, _take, draw_samples
+from cegppo_verl.stats import weights
+from cegppo_verl.stats.bootstrap import (
+    Interval,
+    Unit,
+    _draw,
+    _layers,
+    _ratio,
+    _tails,
+    _take,
+    draw_samples,
+    weighable,
+)
 from cegppo_verl.stats.estimators import nanmean, problem_counts
 
 _EXACT_UP_TO = 14  # 2^14 sign patterns are fewer than the default number of random ones
@@ -69,6 +80,9 @@ def _over_seeds(per_problem: np.ndarray) -> np.ndarray:
 
 
 def _replicates(a, b, rng, unit, n_resamples, chunk=256):  # type: ignore[no-untyped-def]
+    if weighable(a[0]) and weighable(b[0]):
+        arms = [(1.0, [weights.cells(*a)]), (-1.0, [weights.cells(*b)])]
+        return weights.replicates(arms, rng, _layers(unit), n_resamples)
     parts = []
     for start in range(0, n_resamples, chunk):
         size = min(chunk, n_resamples - start)
@@ -94,11 +108,22 @@ def sign_flip_p(differences: np.ndarray, rng: np.random.Generator, *, n_permutat
     exact = count <= _EXACT_UP_TO
     if exact:
         bits = np.arange(2**count)[:, None] >> np.arange(count) & 1
+        sums = (1.0 - 2.0 * bits) @ differences
     else:
-        bits = rng.integers(2, size=(n_permutations, count), dtype=np.int8)
-    sums = (1.0 - 2.0 * bits) @ differences
+        sums = _random_flips(differences, rng, n_permutations)
     hits = int((np.abs(sums) >= abs(differences.sum()) - 1e-9).sum())  # ties count, whatever the rounding
     return hits / len(sums) if exact else (1 + hits) / (1 + n_permutations)
+
+
+def _random_flips(differences: np.ndarray, rng: np.random.Generator, count: int) -> np.ndarray:
+    """(count,) sums under random signs, a bit each, in pieces: millions of signs are never floats at once."""
+    parts, size = [], max(1, 1_000_000 // len(differences))
+    for start in range(0, count, size):
+        rows = min(size, count - start)
+        random = np.frombuffer(rng.bytes(-(-rows * len(differences) // 8)), np.uint8)
+        bits = np.unpackbits(random, count=rows * len(differences)).reshape(rows, -1)
+        parts.append((1.0 - 2.0 * bits) @ differences)  # float64: ties must stay ties
+    return np.concatenate(parts)
 
 
 def holm(p_values: np.ndarray) -> np.ndarray:
