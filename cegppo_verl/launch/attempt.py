@@ -85,9 +85,10 @@ def _follow(cell: Cell, run: RunDir, attempt: Attempt, request: Request) -> str:
     try:
         ending = follower.follow()
     except BaseException as error:
-        # The record first: whoever asked for the end may lose patience and kill this process, too.
-        _record(attempt, *_ending_of(error), handle, follower, started)
-        handle.cancel()
+        try:  # the record first: whoever asked for the end may lose patience and kill this process, too
+            _record(attempt, *_ending_of(error), handle, follower, started)
+        finally:  # on a disk that is full there is no record, and the driver must end all the same
+            handle.cancel()
         attempt.update(exit_code=handle.poll())
         raise
     outcome = COMPLETED if ending is None else STOPPED if isinstance(ending, Stopped) else FAILED

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +17,7 @@ from cegppo_verl.launch.environment_checks import machine
 from cegppo_verl.records.rundir import RunDir
 from cegppo_verl.records.status import Status, status_of
 
+FOLDERS_LOCK = ".folders.lock"
 SLOW_SCAN = 0.02  # seconds: quicker ones are not kept, so that what was just made is seen
 
 
@@ -44,6 +48,25 @@ def _paths_by_id(results: Path) -> dict[str, Path]:
     took = time.monotonic() - started
     _scans[results] = _Scan(found, started + (20 * took if took > SLOW_SCAN else 0.0))
     return found
+
+
+@contextlib.contextmanager
+def making_folders(results: Path) -> Iterator[None]:
+    """Held while a runner makes the folders of its cells.
+
+    Two grids that share a cell, begun at the same moment, would otherwise both find it nowhere, make a folder
+    each, and run it twice.
+    """
+    results.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(results / FOLDERS_LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    try:
+        with contextlib.suppress(OSError):  # another person's, and already so
+            os.fchmod(descriptor, 0o666)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        _scans.pop(results, None)  # of before the lock
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def statuses(cells: Sequence[Cell], results: Path) -> dict[str, Status]:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import os
 import socket
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from enum import Enum
 
 import psutil
 
-from cegppo_verl.launch.executors.base import Executor, Task
+from cegppo_verl.launch.executors.base import Executor, NameTakenError, Task
 from cegppo_verl.launch.request import Request
 from cegppo_verl.records import submission
 from cegppo_verl.records.rundir import ALIVE_SECONDS, RunDir
@@ -124,15 +126,24 @@ def next_name(run: RunDir, cell_id: str) -> tuple[str, int]:
     """
     current = submission.read(run)
     number = (current.number + (not current.refused)) if current else 1
-    return f"cegppo-{cell_id}-{number}", number
+    return job_name(run, cell_id, number), number
+
+
+def job_name(run: RunDir, cell_id: str, number: int) -> str:
+    """The name of a cell's submission. The folder is in it: the same cell below two ``--results`` has two."""
+    place = hashlib.sha256(str(run.path.resolve()).encode()).hexdigest()[:6]
+    return f"cegppo-{cell_id}-{place}-{number}"
 
 
 def hand_over(executor: Executor, task: Task, number: int, request: Request) -> Submission:
     """Record the intent, submit, record the scheduler's id. Call it with the guard held.
 
     Raises:
+        NameTakenError: the name was used before this folder was made; :func:`next_name` says the next one.
         SubmitError: the scheduler refuses; the submission is recorded as ended.
     """
+    known = submission.read(run := task.run)
+    fresh = known is None or known.name != task.name
     runner = {"host": socket.gethostname(), "pid": os.getpid(), "born": _born(os.getpid())}
     intent = Submission(
         name=task.name,
@@ -142,11 +153,12 @@ def hand_over(executor: Executor, task: Task, number: int, request: Request) -> 
         runner=runner,
         request=request.to_json(),
     )
-    submission.write(task.run, intent)
+    submission.write(run, intent)
     try:
-        job = executor.submit(task)
+        job = executor.submit(replace(task, fresh=fresh))
     except BaseException as error:
         if isinstance(error, Exception):
-            submission.update(task.run, intent, ended=submission.now(), reason=str(error), refused=True)
+            again = not isinstance(error, NameTakenError)  # whether the name is to be used again
+            submission.update(run, intent, ended=submission.now(), reason=str(error), refused=again)
         raise
-    return submission.update(task.run, intent, job=job)
+    return submission.update(run, intent, job=job)

@@ -12,7 +12,6 @@ from cegppo_verl.experiment.cost import Costs
 from cegppo_verl.experiment.grid import Grid
 from cegppo_verl.experiment.recorded import Recorded
 from cegppo_verl.launch import planning, runner, tracking
-from cegppo_verl.launch.cells import run_dir
 from cegppo_verl.launch.executors import registry
 from cegppo_verl.launch.executors.base import Executor
 from cegppo_verl.launch.executors.local import LocalExecutor
@@ -96,7 +95,7 @@ def prepare(call: Call, view: View) -> GridRunner:
 def dry_run(call: Call) -> list[str]:
     """Exactly what would be submitted, cell by cell; builds, contacts and writes nothing."""
     tracking.ask(call.loggers)
-    _, cells = planning.load(call.grid, call.scale, call.seeds)
+    grid, cells = planning.load(call.grid, call.scale, call.seeds)
     chosen, executor = planning.select(cells, call.arms), executor_of(call)
     state = runner.statuses(chosen, call.results)
     done = [cell for cell in chosen if state[cell.id].state == DONE]
@@ -104,9 +103,15 @@ def dry_run(call: Call) -> list[str]:
     left = [cell for cell in chosen if cell not in done]
     if not executor.detached:
         return said + runner.dry_run(left, call.results)
-    return said + [_submission(cell, executor, call.results) for cell in left]
+    how = options(call, grid, executor)
+    return said + [_submission(cell, executor, how) for cell in left]
 
 
-def _submission(cell: Cell, executor: Executor, results: Path) -> str:
-    files = executor.files(runner.next_task(cell, run_dir(cell, results)))
-    return "\n".join(f"# {cell.slug}: {name}\n{text.rstrip()}" for name, text in files.items())
+def _submission(cell: Cell, executor: Executor, how: Options) -> str:
+    files = executor.files(runner.next_task(cell, how))
+    return "\n".join(_titled(cell, name, text) for name, text in files.items())
+
+
+def _titled(cell: Cell, name: str, text: str) -> str:
+    begin = "---\n" if name.endswith(".yaml") else ""  # so that all of them together are a file of manifests
+    return f"{begin}# {cell.slug}: {name}\n{text.rstrip()}"

@@ -16,7 +16,7 @@ from cegppo_verl.launch import attempt, handover, jobs, ledger, preflight, track
 from cegppo_verl.launch.admission import Admission
 from cegppo_verl.launch.attempt import cell_json
 from cegppo_verl.launch.causes import Cause, Kind
-from cegppo_verl.launch.cells import require_writable, run_dir, statuses
+from cegppo_verl.launch.cells import making_folders, require_writable, run_dir, statuses
 from cegppo_verl.launch.conclude import conclude
 from cegppo_verl.launch.executors.base import NODE, Executor, JobState, JobStatus, Need, SubmitError, Task
 from cegppo_verl.launch.executors.local import LocalExecutor
@@ -181,17 +181,31 @@ class GridRunner:
 
     def _begin(self, cells: Sequence[Cell]) -> None:
         """Make the directories, and find out who has which cell."""
-        for cell in cells:
-            run = run_dir(cell, self.options.results)
+        for cell, run in self._make_folders(cells):
             try:
-                run.create(cell_json(cell))
                 with handover.guard(run) as held:  # not while another runner is submitting it
                     who = handover.claim(run, self.executor) if held else Claim.BUSY
-            except OSError as error:  # another person's: the others go on
-                self._leave(cell, f"its folder cannot be used: {error}")
+            except OSError as error:
+                self._leave_folder(cell, error)
                 continue
             self._note_kept(cell, run)
             self._take_up(cell, run, who)
+
+    def _make_folders(self, cells: Sequence[Cell]) -> list[tuple[Cell, RunDir]]:
+        made = []
+        with making_folders(self.options.results):
+            for cell in cells:
+                run = run_dir(cell, self.options.results)
+                try:
+                    run.create(cell_json(cell))
+                    made.append((cell, run))
+                except OSError as error:
+                    self._leave_folder(cell, error)
+        return made
+
+    def _leave_folder(self, cell: Cell, error: OSError) -> None:
+        """Another person's, or damaged: the other cells go on."""
+        self._leave(cell, f"its folder cannot be used: {error}")
 
     def _take_up(self, cell: Cell, run: RunDir, who: Claim) -> None:
         if who is Claim.BUSY:
@@ -433,9 +447,11 @@ def task(cell: Cell, run: RunDir, name: str, hours: float | None = None, priorit
     )
 
 
-def next_task(cell: Cell, run: RunDir) -> Task:
+def next_task(cell: Cell, options: Options) -> Task:
     """What would be submitted now."""
-    return task(cell, run, handover.next_name(run, cell.id)[0])
+    run = run_dir(cell, options.results)
+    name, _ = handover.next_name(run, cell.id)
+    return task(cell, run, name, options.hours(cell), options.priority(cell))
 
 
 def dry_run(cells: Sequence[Cell], results: Path) -> list[str]:

@@ -13,7 +13,14 @@ from typing import ClassVar
 import psutil
 
 from cegppo_verl.launch import processes
-from cegppo_verl.launch.executors.base import Capacity, JobState, JobStatus, SubmitError, Task
+from cegppo_verl.launch.executors.base import (
+    Capacity,
+    JobState,
+    JobStatus,
+    NameTakenError,
+    SubmitError,
+    Task,
+)
 from cegppo_verl.launch.executors.local import SUBMISSION
 
 
@@ -48,6 +55,8 @@ class FakeCluster:
         if self.refuse is not None:
             raise self.refuse
         file = self.folder / task.name
+        if task.fresh and file.exists() and not self.alive(task.name):
+            raise NameTakenError(task.name)
         if not file.exists():
             log = (self.folder / f"{task.name}.log").open("ab")
             process = subprocess.Popen(

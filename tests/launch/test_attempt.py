@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import subprocess
 import sys
 from pathlib import Path
@@ -15,8 +16,9 @@ from cegppo_verl.launch.attempt import Interrupted, cell_json
 from cegppo_verl.launch.causes import Kind
 from cegppo_verl.launch.conclude import conclude
 from cegppo_verl.launch.executors.base import JobState, JobStatus
+from cegppo_verl.launch.request import Request
 from cegppo_verl.records import submission
-from cegppo_verl.records.rundir import Json, RunDir
+from cegppo_verl.records.rundir import Attempt, Json, RunDir
 from cegppo_verl.records.submission import Submission
 
 JOB = Submission("cegppo-x-1", 1, "ray", "2026-01-01T00:00:00+00:00")
@@ -109,6 +111,26 @@ def test_children_of_a_process_that_took_the_warm_servers_number_are_not_ours(tm
     assert handle.processes() == []
     child.kill()
     child.wait()
+
+
+def test_a_disk_that_is_full_does_not_let_the_driver_live_on(
+    run: RunDir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(follower: object) -> None:
+        raise Interrupted("ended by SIGTERM")
+
+    def full(made: Attempt, **fields: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    made = run.new_attempt()
+    process = sleeper(jobs.mark(made))
+    handle = driver.Handle(driver.Job([], {}, tmp_path / "log", jobs.mark(made), tmp_path), process, None)
+    monkeypatch.setattr(attempt, "_start", lambda *words: handle)
+    monkeypatch.setattr(attempt.Follower, "follow", interrupted)
+    monkeypatch.setattr(Attempt, "update", full)
+    with pytest.raises(OSError, match="No space left"):
+        attempt._follow(make_cells(tmp_path)[0], run, made, Request())
+    assert process.poll() is not None
 
 
 def sleeper(mark: str) -> subprocess.Popen[bytes]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -21,6 +23,7 @@ import cegppo_verl
 from cegppo_verl.errors import UserError
 from cegppo_verl.experiment.cell import Cell
 from cegppo_verl.launch import jobs, processes, runner
+from cegppo_verl.launch.cells import _Scan, _scans, making_folders
 from cegppo_verl.launch.follow import Limits
 from cegppo_verl.launch.runner import GridRunner, Options
 from cegppo_verl.records import progress
@@ -395,6 +398,22 @@ def test_the_same_cell_in_another_grid_is_the_same_run(bench: Bench) -> None:
     view = Recorder()
     assert GridRunner([other], Options(results=bench.results, warm=False), view).run()
     assert view.events == [("begin", [DONE]), ("end", [DONE])]
+    assert not (bench.results / "other").exists()
+
+
+def test_two_grids_that_begin_at_once_share_one_folder(bench: Bench) -> None:
+    (other,) = make_cells(bench.folder, name="other")
+    late = GridRunner([other], Options(results=bench.results, warm=False), Recorder())
+    made: list[RunDir] = []
+    thread = threading.Thread(target=lambda: made.extend(run for _, run in late._make_folders([other])))
+    with making_folders(bench.results):
+        thread.start()
+        thread.join(0.3)  # it has looked for the cell, if it looks before its turn
+        assert thread.is_alive()
+        bench.run_dir.create(bench.json)
+        _scans[bench.results] = _Scan({}, until=math.inf)  # a slow look, from before
+    thread.join(30)
+    assert made == [bench.run_dir]
     assert not (bench.results / "other").exists()
 
 

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from launch.fake_cluster import FakeCluster
-from launch.fake_trainer import Behaviour, make_cells
+from launch.fake_trainer import Behaviour, grid_text, make_cells
 from launch.test_runner import Recorder, steps_of
 
 from cegppo_verl.experiment.cell import Cell
-from cegppo_verl.launch import handover, runner
+from cegppo_verl.launch import handover, run_command, runner
 from cegppo_verl.launch.attempt import cell_json
 from cegppo_verl.launch.executors.base import Capacity, SubmitError, Task
+from cegppo_verl.launch.run_command import Call
 from cegppo_verl.launch.runner import GridRunner, Options
 from cegppo_verl.records import marks, progress, submission
 from cegppo_verl.records.rundir import RunDir
@@ -47,6 +50,9 @@ class Site:
 
     def records(self, index: int = 0) -> list[dict[str, Any]]:
         return [a.record() for a in self.dir(index).attempts()]
+
+    def first_name(self, index: int = 0) -> str:
+        return handover.job_name(self.dir(index), self.cells[index].id, 1)
 
     def notes(self) -> str:
         return "\n".join(text for _, text in self.view.all("note"))
@@ -96,7 +102,7 @@ def test_two_nodes_take_two_cells_at_once(site: Site) -> None:
     first, second = (site.records(i)[0] for i in (0, 1))
     assert first["started"] <= second["ended"]
     assert second["started"] <= first["ended"]
-    assert first["submission"] == f"cegppo-{site.cells[0].id}-1"
+    assert first["submission"] == site.first_name()
     assert "host" not in first
 
 
@@ -154,7 +160,7 @@ def test_a_node_that_is_lost_is_recorded_and_tried_again(site: Site) -> None:
 
     def tick() -> None:
         if trained(site, 2)() and not killed:
-            killed.append(site.cluster.pid(f"cegppo-{site.cells[0].id}-1"))
+            killed.append(site.cluster.pid(site.first_name()))
             os.kill(killed[0], signal.SIGKILL)
 
     one = site.runner()
@@ -227,9 +233,45 @@ def test_a_job_whose_answer_was_lost_is_found_and_not_made_twice(
     monkeypatch.setattr(site.cluster, "submit", loses_the_answer)
     site.behaviour.pace = 0.5
     assert site.runner().run()
-    assert sorted(site.cluster.names()) == sorted(f"cegppo-{cell.id}-1" for cell in site.cells)
+    assert sorted(site.cluster.names()) == sorted(site.first_name(i) for i in (0, 1))
     assert [len(site.records(i)) for i in (0, 1)] == [1, 1]
     assert "another runner" not in site.notes()
+
+
+def test_jobs_of_a_folder_that_was_removed_are_not_taken_for_those_of_the_new_one(site: Site) -> None:
+    assert site.runner().run()
+    shutil.rmtree(site.results)
+    assert site.runner(retries=0).run()
+    assert [len(site.records(i)) for i in (0, 1)] == [1, 1]
+    assert [submission.read(site.dir(i)).number for i in (0, 1)] == [2, 2]  # type: ignore[union-attr]
+
+
+def test_the_same_cell_in_two_folders_has_jobs_of_two_names(tmp_path: Path) -> None:
+    names = {
+        handover.next_name(RunDir(tmp_path / folder / "demo" / "run"), "0123456789ab") for folder in "ab"
+    }
+    assert len(names) == 2
+
+
+def test_a_dry_run_shows_what_is_submitted(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    submit, submitted = site.cluster.submit, []
+
+    def notes(task: Task) -> str:
+        submitted.append(replace(task, fresh=False))
+        return submit(task)
+
+    monkeypatch.setattr(site.cluster, "submit", notes)
+    one = site.runner(hours=lambda cell: 2.0, priority=lambda cell: -5)
+    shown = [runner.next_task(cell, one.options) for cell in site.cells]
+    assert one.run()
+    assert sorted(submitted, key=lambda task: task.name) == sorted(shown, key=lambda task: task.name)
+
+
+def test_a_dry_run_knows_the_priority_of_the_grid(tmp_path: Path) -> None:
+    grid = tmp_path / "fake.yaml"
+    grid.write_text(grid_text(priority=-5))
+    (text,) = run_command.dry_run(Call(grid, results=tmp_path / "results", executor="slurm"))
+    assert "#SBATCH --nice=5\n" in text
 
 
 @pytest.mark.parametrize("at_start", [True, False])

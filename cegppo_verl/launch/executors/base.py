@@ -46,11 +46,14 @@ class Task:
     """One submission of a cell.
 
     Attributes:
-        name: ``cegppo-<cell id>-<n>``, chosen by the runner before it submits, unique per submission: the job
-            is found by it even if the runner died between submitting and writing the scheduler's id down.
+        name: ``cegppo-<cell id>-<place>-<n>``, chosen by the runner before it submits, unique per submission:
+            the job is found by it even if the runner died between submitting and writing the scheduler's id
+            down.
         command: arguments after the interpreter, ``-m cegppo_verl.launch.node <absolute run directory>``.
         environment: variables that the node side must see, beyond those of the cluster's profile.
         priority: larger goes first; passed on where the scheduler has priorities.
+        fresh: nothing was ever handed over under this name from the run directory as it is now. A job of the
+            name that has ended is then of a folder that was here before and has been removed.
     """
 
     name: str
@@ -60,6 +63,7 @@ class Task:
     command: tuple[str, ...]
     environment: Mapping[str, str] = field(default_factory=dict)
     priority: int = 0
+    fresh: bool = False
 
 
 class JobState(StrEnum):
@@ -101,6 +105,14 @@ class SubmitError(UserError):
         self.passing = passing
 
 
+class NameTakenError(SubmitError):
+    """A job of this name has ended before the run directory was made: the next number is to be tried."""
+
+    def __init__(self, name: str) -> None:
+        hint = "remove that job from the scheduler's list, or wait until it is forgotten"
+        super().__init__(f"'{name}' was a job of an earlier folder of this path", passing=True, hint=hint)
+
+
 class Executor(Protocol):
     """Carries attempts to a place. All calls come from one thread and must return within seconds."""
 
@@ -121,6 +133,7 @@ class Executor(Protocol):
         """Hand a task over and return the scheduler's id. A name it already has is not submitted again.
 
         Raises:
+            NameTakenError: the task is fresh, and a job of its name has ended.
             SubmitError: refused.
         """
 

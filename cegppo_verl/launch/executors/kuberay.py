@@ -6,7 +6,14 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from cegppo_verl.launch.executors import kuberay_check, kuberay_status
-from cegppo_verl.launch.executors.base import Capacity, JobState, JobStatus, SubmitError, Task
+from cegppo_verl.launch.executors.base import (
+    Capacity,
+    JobState,
+    JobStatus,
+    NameTakenError,
+    SubmitError,
+    Task,
+)
 from cegppo_verl.launch.executors.kuberay_kubectl import Answer, Kubectl
 from cegppo_verl.launch.executors.kuberay_manifest import CELL_LABEL, RUN_ANNOTATION, run_directory, text
 from cegppo_verl.launch.executors.profile import KubeRayProfile
@@ -58,6 +65,7 @@ class KubeRayExecutor:
         """Create the RayJob; ``namespace/name`` is its id.
 
         Raises:
+            NameTakenError: there is an ended RayJob of a fresh task's name.
             SubmitError: refused, no answer, or the name is taken by a run that is kept elsewhere.
         """
         answer = self._kubectl("create", "--filename=-", "--output=name", text=text(task, self.profile))
@@ -106,6 +114,8 @@ class KubeRayExecutor:
             hint = "use that run directory, another namespace, or delete the RayJob once it has ended"
             message = f"a RayJob '{task.name}' exists for another run directory, {other}"
             raise SubmitError(message, passing=False, hint=hint)
+        if task.fresh and kuberay_status.job_status(data).state is JobState.ENDED:
+            raise NameTakenError(task.name)
 
 
 def _refusal(answer: Answer) -> SubmitError:

@@ -10,7 +10,15 @@ from typing import Any, ClassVar
 
 from cegppo_verl.errors import UserError
 from cegppo_verl.launch.executors import ray_nodes, ray_status
-from cegppo_verl.launch.executors.base import Capacity, JobState, JobStatus, Need, SubmitError, Task
+from cegppo_verl.launch.executors.base import (
+    Capacity,
+    JobState,
+    JobStatus,
+    NameTakenError,
+    Need,
+    SubmitError,
+    Task,
+)
 from cegppo_verl.launch.executors.profile import RayProfile
 from cegppo_verl.launch.executors.ray_http import Answer, Dashboard
 from cegppo_verl.launch.executors.ray_request import RUN, request
@@ -50,6 +58,7 @@ class RayExecutor:
         """Hand the job in under its own name, so that one whose answer was lost is found and not repeated.
 
         Raises:
+            NameTakenError: the cluster remembers an ended job of a fresh task's name.
             SubmitError: no answer or no room at the head (passing), refused, or the name is another run's.
         """
         self._capacity = None
@@ -111,7 +120,10 @@ class RayExecutor:
             raise refusal from None
         if not known.ok:
             raise refusal
-        _require_ours(task, known.json())
+        job = known.json()
+        _require_ours(task, job)
+        if task.fresh and ray_status.read(job).state is JobState.ENDED:
+            raise NameTakenError(task.name)
 
 
 def _path(name: str) -> str:

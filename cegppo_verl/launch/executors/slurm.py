@@ -7,7 +7,14 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from cegppo_verl.launch.executors import slurm_check, slurm_client
-from cegppo_verl.launch.executors.base import Capacity, JobState, JobStatus, SubmitError, Task
+from cegppo_verl.launch.executors.base import (
+    Capacity,
+    JobState,
+    JobStatus,
+    NameTakenError,
+    SubmitError,
+    Task,
+)
 from cegppo_verl.launch.executors.profile import SlurmProfile
 from cegppo_verl.launch.executors.slurm_script import render
 from cegppo_verl.records import atomic
@@ -56,6 +63,7 @@ class SlurmExecutor:
         """Write the batch script into the run directory and hand it over; the job's number.
 
         Raises:
+            NameTakenError: the accounting, or the controller, has an ended job of a fresh task's name.
             SubmitError: refused, or Slurm cannot say whether it has the job already.
         """
         known = slurm_client.queue()
@@ -63,7 +71,11 @@ class SlurmExecutor:
             raise _refusal(known)
         job = slurm_client.by_name(known).get(task.name)
         job = job or slurm_client.by_name(slurm_client.accounted([task.name])).get(task.name)
-        return job.id if job else self._sbatch(task)
+        if job is None:
+            return self._sbatch(task)
+        if task.fresh and job.status.state is JobState.ENDED:
+            raise NameTakenError(task.name)
+        return job.id
 
     def _sbatch(self, task: Task) -> str:
         [(file, text)] = self.files(task).items()

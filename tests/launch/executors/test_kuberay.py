@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from launch.executors import kuberay_cases as cases
 
 from cegppo_verl.errors import UserError
 from cegppo_verl.launch.executors import kuberay_kubectl, kuberay_prestop, registry
-from cegppo_verl.launch.executors.base import JobState, JobStatus, SubmitError
+from cegppo_verl.launch.executors.base import JobState, JobStatus, NameTakenError, SubmitError
 from cegppo_verl.launch.executors.kuberay import KubeRayExecutor
 from cegppo_verl.launch.executors.kuberay_status import _STATES, job_status
 
@@ -140,7 +141,12 @@ def test_inside_a_pod_there_is_no_context(cluster: Cluster) -> None:
 
 def test_a_name_is_submitted_once(cluster: Cluster) -> None:
     executor = cluster.executor()
-    assert executor.submit(cases.task()) == executor.submit(cases.task())
+    fresh = replace(cases.task(), fresh=True)
+    assert executor.submit(fresh) == executor.submit(fresh) == executor.submit(cases.task())
+    cluster.set_status(jobDeploymentStatus="Complete", jobStatus="SUCCEEDED")
+    assert executor.submit(cases.task())
+    with pytest.raises(NameTakenError):  # nothing was handed over from this folder: it is of an earlier one
+        executor.submit(fresh)
 
 
 def test_a_name_of_another_run_directory_is_no_success(cluster: Cluster) -> None:

@@ -9,6 +9,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,7 +20,15 @@ from cegppo_verl.errors import UserError
 from cegppo_verl.launch import conclude
 from cegppo_verl.launch.causes import Kind
 from cegppo_verl.launch.executors import ray_http, ray_nodes, ray_status
-from cegppo_verl.launch.executors.base import Capacity, JobState, JobStatus, Need, SubmitError, Task
+from cegppo_verl.launch.executors.base import (
+    Capacity,
+    JobState,
+    JobStatus,
+    NameTakenError,
+    Need,
+    SubmitError,
+    Task,
+)
 from cegppo_verl.launch.executors.profile import RayProfile
 from cegppo_verl.launch.executors.ray_jobs import RayExecutor
 from cegppo_verl.launch.executors.ray_request import request
@@ -176,6 +185,12 @@ def test_a_submission_whose_answer_was_lost_is_found(server, tmp_path):
     known = {"metadata": request(given, executor(server).profile)["metadata"]}
     server.answers = lambda handler: (500, b"exists") if handler.command == "POST" else (200, known)
     assert executor(server).submit(given) == given.name
+    known["status"] = "SUCCEEDED"
+    assert executor(server).submit(given) == given.name
+    with pytest.raises(NameTakenError):  # nothing was handed over from this folder: it is of an earlier one
+        executor(server).submit(replace(given, fresh=True))
+    known["status"] = "RUNNING"
+    assert executor(server).submit(replace(given, fresh=True)) == given.name
     server.handle_error = lambda *_: None
     server.answers = lambda handler: (200, known) if handler.command == "GET" else None  # hangs up
     assert executor(server).submit(given) == given.name

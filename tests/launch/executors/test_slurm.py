@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from launch.executors.slurm_cases import NodeSide, events, profile, task
 
 from cegppo_verl.errors import UserError
 from cegppo_verl.launch.executors import registry, slurm_check, slurm_client, slurm_script
-from cegppo_verl.launch.executors.base import JobState, JobStatus, SubmitError
+from cegppo_verl.launch.executors.base import JobState, JobStatus, NameTakenError, SubmitError
 from cegppo_verl.launch.executors.slurm import SlurmExecutor
 from cegppo_verl.launch.executors.slurm_script import render
 
@@ -329,6 +330,10 @@ def test_a_known_name_is_not_submitted(
     known = {"squeue": line("77", "FAILED", "256", one.name, "None"), "sacct": f"77|{one.name}|FAILED|1:0\n"}
     slurm.says(where, known[where])
     assert executor.submit(one) == "77"
+    with pytest.raises(NameTakenError):  # nothing was handed over from this folder: it is of an earlier one
+        executor.submit(replace(one, fresh=True))
+    slurm.says("squeue", line("78", "RUNNING", "0", one.name, "None"))
+    assert executor.submit(replace(one, fresh=True)) == "78"
     assert slurm.calls("sbatch") == []
 
 
