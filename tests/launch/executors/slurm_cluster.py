@@ -8,6 +8,7 @@ sets CUDA_VISIBLE_DEVICES, no device is behind them. There is no accounting.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -99,10 +100,15 @@ class SlurmCluster:
         for name in self.nodes:
             self.ask("scontrol", "update", f"nodename={name}", "state=down", "reason=test")
 
+    def drain(self) -> None:
+        """Let every node finish what it has, and take nothing new."""
+        for name in self.nodes:
+            self.ask("scontrol", "update", f"nodename={name}", "state=drain", "reason=test")
+
     def resume(self) -> None:
         """Take every node back that has not come back by itself."""
         for name in self.nodes:
-            if "down" in self.ask("sinfo", "-h", "-n", name, "-p", "main", "-o", "%T"):
+            if re.search("down|dr", self.ask("sinfo", "-h", "-n", name, "-p", "main", "-o", "%T")):
                 self.ask("scontrol", "update", f"nodename={name}", "state=resume")
         wait_for(self.idle, 30, "the nodes did not come back")
 
@@ -229,6 +235,10 @@ SchedulerParameters=sched_interval=2
 GresTypes=gpu
 MailProg=/bin/true
 {nodes}
-PartitionName=main Nodes=ALL Default=YES MaxTime=24:00:00 State=UP
-PartitionName=short Nodes=ALL MaxTime=1:00:00 State=UP
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
+PartitionName=main Nodes=ALL Default=YES MaxTime=24:00:00 PriorityTier=2 PreemptMode=OFF State=UP
+PartitionName=short Nodes=ALL MaxTime=1:00:00 PriorityTier=2 PreemptMode=OFF State=UP
+PartitionName=spare Nodes=ALL MaxTime=24:00:00 PriorityTier=1 PreemptMode=REQUEUE State=UP
+PartitionName=cheap Nodes=ALL MaxTime=24:00:00 PriorityTier=1 PreemptMode=CANCEL State=UP
 """

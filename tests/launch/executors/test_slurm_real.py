@@ -183,6 +183,43 @@ def test_a_node_that_goes_down_is_a_requeue_or_a_reason(bench: Bench) -> None:
     bench.cluster.resume()
 
 
+@pytest.mark.parametrize(("partition", "requeue"), [("spare", True), ("cheap", False)])
+def test_a_preempted_job_ends_in_order_and_is_queued_again_or_says_why(
+    bench: Bench, partition: str, requeue: bool
+) -> None:
+    place = ["--nodelist=n1"]  # with two GPUs, as many as each of the two jobs needs
+    executor = bench.executor(partition=partition, requeue=requeue, extra=place)
+    weak = bench.task("weak", {"gpus": 2}, seconds=600, tidying=0.5)
+    strong = bench.task("strong", {"gpus": 2}, seconds=2)
+    executor.submit(weak)
+    until_event(weak, "started")
+    bench.executor(partition="main", extra=place).submit(strong)
+    until_event(weak, "tidy", seconds=60)
+    until_event(strong, "finished", seconds=60)
+    if requeue:
+        until_event(weak, "started", count=2, seconds=60)
+        executor.cancel(weak.name)
+        until(executor, weak, JobState.ENDED)
+    else:
+        assert until(executor, weak, JobState.ENDED).reason == "PREEMPTED"
+        assert happened(weak.run.path).count("started") == 1
+
+
+def test_a_node_that_is_drained_finishes_its_job_and_takes_no_other(bench: Bench) -> None:
+    executor, running, waiting = bench.executor(), bench.task("running", seconds=5), bench.task("waiting")
+    executor.submit(running)
+    until_event(running, "started")
+    bench.cluster.drain()
+    executor.submit(waiting)
+    assert until(executor, running, JobState.ENDED).reason == "COMPLETED"
+    assert happened(running.run.path) == ["started", "finished"]
+    status = state(executor, waiting)
+    assert status.state is JobState.QUEUED
+    assert status.reason
+    bench.cluster.resume()
+    assert until(executor, waiting, JobState.ENDED).reason == "COMPLETED"
+
+
 def test_a_controller_that_is_away_says_nothing_of_jobs_and_jobs_go_on(bench: Bench) -> None:
     executor, long = bench.executor(), bench.task("long", seconds=600)
     executor.submit(long)
