@@ -100,7 +100,7 @@ def _check_together(loss: Loss, params: Params, document: Document | None, path:
         from_values(loss.params, schedule.starting_values(params))
         schedule.controller_of(loss, params)
     except ValueError as error:
-        raise _error(str(error), "change one of the two", document, path) from error
+        raise _error(str(error), "change what it names", document, path) from error
 
 
 def _param_hint(key: str, known: Mapping[str, Param]) -> str:

@@ -87,9 +87,10 @@ LOSS = Loss(
         "Correct means Â > 0 instead of reward = 1: the same once groups without variance are left out, as "
         "the scripts' group filter does and as here (responses with Â = 0 throughout take no part in the "
         "means). The scripts draw 256 prompts to have up to 128 left; here as many as the grid's settings "
-        "say are drawn, and those with variance are trained on. The log-ratio is clamped to ±20, and the "
-        "kept weights are "
-        "constants, where the released expression gives NaN at extreme ratios."
+        "say are drawn, and those with variance are trained on: a micro-batch enters with its share of all "
+        "rows drawn, however few of them its mean is over, and one that is left with none adds nothing. The "
+        "log-ratio is clamped to ±20, and the kept weights are constants, where the released expression "
+        "gives NaN at extreme ratios."
     ),
     auxiliary=auxiliary,
     reduction="micro-batch",

@@ -9,8 +9,9 @@
 δ²/ε in size, back towards 1 for either sign of Â; nothing bounds it but the clamp of the log-ratio.
 
 Read in: the paper's abstract, the authors' README (asparius/cfpo; its code was not at hand), facts kept by
-this project and a public account that states the same formula. ε has no default: the paper says "no
-additional hyperparameters", i.e. ε is the clip range of whatever it replaces, and its value was not found.
+this project, and three public accounts and reimplementations that state the same formula, one of which calls
+it the paper's Eq. 7. ε has no default: the paper says "no additional hyperparameters", i.e. ε is the clip
+range of whatever it replaces, and its value was not found.
 """
 
 from __future__ import annotations
@@ -71,7 +72,7 @@ LOSS = Loss(
     title="CFPO",
     summary="a quadratic penalty (δ−1)² in place of clipping: beyond 1 ± ε the gradient pulls back",
     paper="arXiv 2601.22801",
-    equation="the CFPO objective (equation number not checked: the paper's text was not at hand)",
+    equation="the CFPO objective (Eq. 7 by a public reimplementation; the paper's text was not at hand)",
     positive="δ(1−(δ−1)/ε)",
     negative="δ(1+(δ−1)/ε)",
     departures="ε is required: the paper's value was not found. Nothing else is known to differ.",

@@ -5,8 +5,9 @@
 
 so w = r^d: no token loses its gradient, and nothing is differentiated through δ.
 
-Read in: the paper's abstract, facts kept by this project, and others' accounts of its objective. Neither the
-paper's text nor code of the authors was found. Hence the four bounds have no default. One public account
+Read in: the paper's abstract, facts kept by this project, and others' accounts of its objective, which print
+it as a mean over all tokens (verl's token-mean). Neither the paper's text beyond its introduction nor code of
+the authors was found. Hence the four bounds have no default. One public account
 states .2, 10, 1, 100 (in the order of the fields below) as the paper's choice; unchecked, so it serves as the
 example in error messages only.
 """
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
 SOURCE = "none: not found; an unchecked account of the paper says {:g}"
 
 
+def _why(value: float) -> str:
+    return parameters.why_epsilon(value) if value > 1 else "ε is a distance from 1 and not negative"
+
+
 def _low(symbol: str, doc: str, example: float) -> Any:
     # 1 opens the side: the ratio is never below 0.
     return _bound(symbol, doc, example, high=1.0)
@@ -35,7 +40,13 @@ def _low(symbol: str, doc: str, example: float) -> Any:
 
 def _bound(symbol: str, doc: str, example: float, **about: Any) -> Any:
     return param(
-        symbol, doc, example=example, source=SOURCE.format(example), unit=parameters.DISTANCE, **about
+        symbol,
+        doc,
+        example=example,
+        source=SOURCE.format(example),
+        unit=parameters.DISTANCE,
+        why=_why,
+        **about,
     )
 
 
@@ -49,7 +60,17 @@ class Params(parameters.Parameters):
     epsilon_negative_high: float = _bound("ε⁻_high", "Â<0: largest weight is 1 + ε⁻_high", 100.0)
 
     def check(self) -> None:
-        """Each sign's lower bound must lie below its upper one."""
+        """Each sign's lower bound must lie below its upper one; a bound is at 1 or visibly off it.
+
+        Raises:
+            ValueError: otherwise.
+        """
+        lowest = parameters.EPSILON_LOWEST
+        for name in parameters.specs(Params):
+            value = getattr(self, name)
+            if 0 < value < lowest:
+                why = parameters.why_epsilon(value)
+                raise ValueError(f"{name} {value:g} must be 0 or at least {lowest:g}: {why}")
         for sign in ("positive", "negative"):
             low, high = f"epsilon_{sign}_low", f"epsilon_{sign}_high"
             bounds = 1.0 - getattr(self, low), 1.0 + getattr(self, high)

@@ -86,17 +86,15 @@ def _load(name: str) -> Loss:
 
 def module_of(source: str) -> ModuleType:
     """The module of a name without its ":ATTRIBUTE": a file's or an importable one; ValueError if neither."""
+    if source.endswith(".py") and not Path(source).is_file():
+        raise ValueError(f"there is no file '{source}'")
     try:
         return _from_file(Path(source)) if source.endswith(".py") else importlib.import_module(source)
-    except ValueError:
-        raise
     except Exception as error:  # it is somebody's code: it may raise anything
         raise ValueError(f"'{source}' cannot be imported: {type(error).__name__}: {error}") from error
 
 
 def _from_file(path: Path) -> ModuleType:
-    if not path.is_file():
-        raise ValueError(f"there is no file '{path}'")
     name = "cegppo_external_" + hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]
     if name in sys.modules:
         return sys.modules[name]

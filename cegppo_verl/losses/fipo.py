@@ -14,7 +14,8 @@ Where δ > s, f is reset: to 1 ("one") or, for Â < 0 only, to at most 1 ("cap",
 Read in: README, recipe/fipo and core_algos.compute_policy_loss_future_kl of the authors' code as first
 published (its public copy vukrosic/FIPO, commit 1493daf). The text of arXiv 2603.19835 could not be had;
 [.8, 1.2], γ = 2^{−1/32} and "factor 1 where δ is large" are from this project's fact sheet and agree with
-the code except where ``departures`` says so.
+the code except where ``departures`` says so. An independent implementation, ms-swift's, agrees with the code
+on M (any sign of Â) and on the rule "cap"; it has s = 4, and [1, 1.2] for f unless told otherwise.
 
 The sum runs backwards over up to 16,384 tokens. It is formed by two small matrix products, within chunks
 of about √T tokens and over the chunks, in which every power of γ is at most 1: nothing can overflow, |F|

@@ -54,7 +54,7 @@ class Params(parameters.Parameters):
         "width of the gate where π_old = 1 and β = 0",
         default=1.0,
         source=SOURCE,
-        open_low=True,
+        low=1e-3,  # ours: below it nearly every token is gated away
         unit="token ratio δ",
     )
     alpha: float = param("α", "how fast the gate widens as π_old falls", default=0.3, source=SOURCE, high=1.0)

@@ -70,6 +70,7 @@ class StudentParams(Params):
         example=2.0,
         source="none found",
         open_low=True,
+        high=1e6,  # ours: the Gaussian gate to seven digits
     )
 
 

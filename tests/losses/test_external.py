@@ -62,7 +62,9 @@ def test_what_is_not_there_is_named(name, complaint):
         external.find(name)
 
 
-@pytest.mark.parametrize("broken", ["1/0", "def", "import no_such_module_at_all", "raise SystemError"])
+@pytest.mark.parametrize(
+    "broken", ["1/0", "def", "import no_such_module_at_all", "raise SystemError", "raise ValueError"]
+)
 def test_whatever_somebodys_code_raises_is_one_error(tmp_path, broken):
     file = tmp_path / "broken.py"
     file.write_text(broken)

@@ -110,6 +110,26 @@ def test_every_range_is_kept_at_both_ends(name):
             assert spec.problem(spec.high * 1.001 + 1e-6), key
 
 
+TOKEN_LEVEL = [
+    (name, key)
+    for name in LOSSES
+    for key, spec in parameters.specs(LOSSES[name].params).items()
+    if spec.unit == parameters.DISTANCE
+]
+
+
+@pytest.mark.parametrize(("name", "key"), TOKEN_LEVEL)
+@pytest.mark.parametrize(("bad", "reason"), [(3e-4, "GSPO"), (-0.1, "")])
+def test_no_distance_from_the_token_ratio_is_of_gspos_size_or_negative(name, key, bad, reason):
+    params = LOSSES[name].params
+    known = parameters.specs(params)
+    given = {k: spec.example for k, spec in known.items() if spec.required} | {key: bad}
+    with pytest.raises(ValueError, match=f"^{key} ") as error:
+        parameters.from_values(params, given)
+    assert known[key].why, "a grid's error has no reason to show"
+    assert reason in f"{error.value} {known[key].why(bad)}"
+
+
 # --- regions
 
 
