@@ -48,6 +48,7 @@ report: setup ## rebuild the committed reports from the committed records, and t
 	@$(BIN)/cegppo report ablations/smollm2.yaml
 	@$(BIN)/cegppo report ablations/adaptive_beta.yaml
 	@$(BIN)/cegppo report ablations/fig6_schedule.yaml --scale toy-xs
+	@$(BIN)/cegppo check-loss --all --out reports/losses/contract.json
 	@$(BIN)/cegppo losses --page reports/losses
 
 lock: ## resolve requirements/*.lock again (UPGRADE=1: newest versions that fit)

@@ -258,11 +258,11 @@ def new_loss(
 @app.command("check-loss")
 def check_loss(
     loss: Annotated[
-        str,
+        str | None,
         typer.Argument(
             help="A name, path/to/file.py[:function] or package.module[:function].", show_default=False
         ),
-    ],
+    ] = None,
     param: Annotated[
         list[str] | None, typer.Option(help="A hyper-parameter, e.g. beta1=0.5; may be repeated.")
     ] = None,
@@ -270,11 +270,15 @@ def check_loss(
         bool,
         typer.Option("--allow-exceptions", help="Accept failures that the loss's own file excuses."),
     ] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Every loss of `cegppo losses`.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object, for scripts.")] = False,
+    out: Annotated[Path | None, typer.Option(help="A file for the JSON object.", show_default=False)] = None,
 ) -> None:
     """Check anybody's policy loss against the contract; a failure shows the smallest input; exit code 1."""
     from cegppo_verl.contract import command
 
-    raise typer.Exit(command.check_loss(loss, param or [], console, allow_exceptions=allow_exceptions))
+    options = {"allow_exceptions": allow_exceptions, "every": everything, "as_json": as_json}
+    raise typer.Exit(command.check_loss(loss, param or [], console, **options, out=out))
 
 
 bench = typer.Typer(no_args_is_help=True, help="Measure; both sides in one run, ratios printed.")

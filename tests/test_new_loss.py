@@ -21,6 +21,7 @@ from cegppo_verl.experiment.expand import expand
 from cegppo_verl.experiment.grid import load_grid
 from cegppo_verl.losses import external
 from cegppo_verl.losses.registry import LOSSES
+from cegppo_verl.reporting.losses import page, verdicts
 from cegppo_verl.scaffold import new_loss, registry_edit
 
 ROOT = Path(__file__).parents[1]
@@ -107,6 +108,8 @@ def test_a_grid_can_name_it_and_it_imports_without_torch(
 def test_three_files_in_a_checkout_pass_the_contract(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     code, text = typed("soft_clip")
     assert code == 0
+    assert verdicts.COMMAND in text
+    assert page.COMMAND in text
     assert "extended " in text
     loss = checkout / "cegppo_verl/losses/soft_clip.py"
     row = checkout / "tests/losses/rows/soft_clip.py"

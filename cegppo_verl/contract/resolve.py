@@ -89,6 +89,15 @@ def registered(name: str, given: dict[str, Any], row: Any = None) -> Subject:
     return _loss(loss, name, settings, rows.expected(row or rows.find(name), name, loss))
 
 
+def everything() -> list[Subject]:
+    """Every loss of the registry, with all settings of its row, or with examples outside of a checkout."""
+    return [registered(name, _examples(LOSSES[name]), rows.find(name)) for name in LOSSES]
+
+
+def _examples(loss: Loss) -> dict[str, Any]:
+    return {key: spec.example for key, spec in parameters.specs(loss.params).items() if spec.required}
+
+
 def _loss(loss: Loss, name: str, settings: tuple[dict[str, Any], ...], expected: Expected) -> Subject:
     common: dict[str, Any] = {"name": name, "settings": settings, "expected": expected, "loss": loss}
     if loss.runs is None:

@@ -10,6 +10,11 @@ from rich.text import Text
 from cegppo_verl.errors import UserError
 from cegppo_verl.scaffold import new_loss
 
+INDEX = (
+    "  cegppo check-loss --all --out reports/losses/contract.json    # minutes\n"
+    "  cegppo losses --page reports/losses"
+)
+
 
 def run(name: str | None, file: Path | None, console: Console, *, dry_run: bool) -> None:
     """Write the skeleton, or print it.
@@ -32,11 +37,12 @@ def run(name: str | None, file: Path | None, console: Console, *, dry_run: bool)
 
 def _next(name: str, file: Path | None) -> str:
     target = name if file is None else file
+    index = "" if file is not None else f"to keep it, its line in the index of the losses:\n{INDEX}"
     return (
         f"  cegppo losses {target}        # formula, parameters and the curve of w\n"
         f"  cegppo check-loss {target}    # the contract; it passes as it is now\n"
-        f"and in a grid: algorithm: {target}"
-    )
+        f"and in a grid: algorithm: {target}\n{index}"
+    ).rstrip()
 
 
 def _short(path: Path) -> Path:

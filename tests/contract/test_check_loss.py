@@ -2,14 +2,16 @@
 
 import builtins
 import importlib.util
+import json
 
 import pytest
 from contract.examples import CLIPPED, CUBED, CUBED_REASONS, LINEAR, ran, write
 from typer.testing import CliRunner
 
 from cegppo_verl import cli
-from cegppo_verl.contract import command, resolve, search, verl_form
+from cegppo_verl.contract import command, exceptions, resolve, rows, runner, search, verl_form
 from cegppo_verl.errors import UserError
+from cegppo_verl.losses.registry import LOSSES
 
 FLIPPED = CLIPPED.replace("return -torch.min", "return torch.min")
 REQUIRED = CLIPPED.replace("mask, *, epsilon=0.2):\n    padding", "mask, *, epsilon):\n    padding")
@@ -109,6 +111,77 @@ def test_reduction_per_micro_batch_is_said_not_hidden():
     row = next(line for line in done.output.splitlines() if line.strip().startswith("micro-batches"))
     assert "not applicable" in row
     assert "reduction is per micro-batch" in row
+
+
+# --- for scripts, and for the index of the losses
+
+
+def refuse(constant):
+    raise AssertionError(f"{constant} is not JSON")
+
+
+def test_json_says_what_the_table_says(tmp_path):
+    done = ran(write(tmp_path, FLIPPED), "--json", "--out", "deep/found.json")
+    assert done.exit_code == 1, "a failure stays one"
+    printed = json.loads(done.stdout, parse_constant=refuse)
+    assert printed == json.loads((tmp_path / "deep" / "found.json").read_text(), parse_constant=refuse)
+    assert printed["command"] == "cegppo check-loss mine.py"
+    found = printed["losses"]["mine.py"]
+    assert list(found["checks"]) == list(runner.CHECKS)
+    assert (found["passed"], found["settings"], found["version"]) == (False, [{"epsilon": 0.2}], None)
+    assert found["checks"]["on-policy"]["status"] == "FAILED"
+    assert "log_ratio    = [[0.0]]" in found["checks"]["on-policy"]["example"]
+    assert found["checks"]["padding"]["measured"] == 0
+    assert "note" in found["checks"]["worked by hand"]
+
+
+def test_a_number_that_json_does_not_have_is_a_word(tmp_path):
+    ran(
+        write(tmp_path, CLIPPED.replace("return -torch.min", "return torch.nan * torch.min")),
+        "--out",
+        "f.json",
+    )
+    checks = json.loads((tmp_path / "f.json").read_text(), parse_constant=refuse)["losses"]["mine.py"][
+        "checks"
+    ]
+    assert "nan" in [check.get("measured") for check in checks.values()]
+
+
+def test_all_takes_every_loss_with_the_settings_of_its_row(monkeypatch, tmp_path):
+    some = ("topr", "grpo")
+    monkeypatch.setattr(resolve, "LOSSES", {name: LOSSES[name] for name in some})
+    done = ran("--all", "--out", "all.json")
+    assert done.exit_code == 0, done.output
+    assert [line.split(":")[0] for line in done.output.splitlines()] == list(some)
+    found = json.loads((tmp_path / "all.json").read_text())
+    assert found["command"] == "cegppo check-loss --all"
+    assert len(found["losses"]["topr"]["settings"]) == len(rows.find("topr").parameters) > 1
+    assert found["losses"]["topr"]["version"] == LOSSES["topr"].version
+    excused = found["losses"]["grpo"]["checks"]["bf16"]
+    assert (excused["status"], excused["note"]) == ("EXCUSED (fails)", exceptions.VERL["vanilla"]["bf16"])
+
+
+def test_without_a_checkout_required_parameters_are_the_examples(monkeypatch):
+    monkeypatch.setattr(rows, "find", lambda name: None)
+    by_name = {subject.name: subject.settings for subject in resolve.everything()}
+    assert list(by_name) == list(LOSSES)
+    assert [(s["beta1"], s["beta2"]) for s in by_name["cegppo"]] == [(0.5, 1.0)]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "which loss?"),
+        (["--all", "cegppo"], "--all: all losses are checked"),
+        (["--all", "--param", "beta1=1"], "--all: all losses are checked"),
+        (["cegpo", "--out", "f.json"], "did you mean 'cegppo'?"),
+        (["mine.py", "--out", "mine.py/f.json"], "cannot be written"),
+    ],
+)
+def test_a_wrong_request_writes_nothing(tmp_path, words, message):
+    write(tmp_path, CLIPPED)
+    assert message in refused(*words)
+    assert [path.name for path in tmp_path.iterdir() if path.name != "__pycache__"] == ["mine.py"]
 
 
 # --- what is typed wrong

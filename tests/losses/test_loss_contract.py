@@ -1,6 +1,8 @@
 """Every loss against the contract, and the contract against planted mistakes."""
 
+import json
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,19 +11,36 @@ from losses.form_mutants import CENTRED, LEAKY, OBJECTS, VERL, object_mutant, ve
 from losses.loss_contract import PAPER, batch, failures, subject
 from losses.loss_mutants import BUGS, literal, mutant
 
-from cegppo_verl.contract import exceptions, resolve, runner, search, table
+from cegppo_verl.contract import exceptions, record, resolve, runner, search, table
 from cegppo_verl.losses import weighted
 from cegppo_verl.losses.registry import LOSSES
+from cegppo_verl.reporting.losses import verdicts
+
+INDEX = json.loads((Path(__file__).parents[2] / "reports" / "losses" / verdicts.FILE).read_text())
 
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_every_loss_keeps_the_contract(name, monkeypatch):
     monkeypatch.setattr(search, "EXAMPLES", 25)  # `cegppo check-loss` looks longer
-    report = runner.check(resolve.registered(name, {}, rows.load(name)))
+    tested = resolve.registered(name, {}, rows.load(name))
+    report = runner.check(tested)
     assert report.passed, "\n".join(map(table.explained, report.failures))
     excused = [r for r in report.results if r.name in _known(name)]
     stale = [r.name for r in excused if r.measured is not None and r.measured.passed]
     assert not stale, f"{name} keeps {stale} now: take it out of contract/exceptions.py"
+    check_the_index(tested, report)
+
+
+def check_the_index(tested, report):
+    """What reports/losses says of a loss is what its checks say now, with the parameters tried now."""
+    kept, now = INDEX["losses"].get(tested.name, {"checks": {}}), record.of(report, tested)
+    for entry in (kept, now):
+        entry["checks"] = {name: (c["status"], c.get("note")) for name, c in entry["checks"].items()}
+    assert kept == now, f"reports/losses/{verdicts.FILE} is out of date: run `{verdicts.COMMAND}`"
+
+
+def test_the_index_has_the_losses_of_the_registry_and_no_others():
+    assert set(INDEX["losses"]) == set(LOSSES)
 
 
 def _known(name):

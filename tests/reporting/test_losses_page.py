@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +19,7 @@ from cegppo_verl.errors import UserError
 from cegppo_verl.losses.loss import Loss
 from cegppo_verl.losses.parameters import specs
 from cegppo_verl.losses.registry import LOSSES
-from cegppo_verl.reporting.losses import curves, entries, page, plot, terminal
+from cegppo_verl.reporting.losses import curves, entries, page, plot, terminal, verdicts
 from cegppo_verl.reporting.losses.braille import Canvas
 
 ROOT = Path(__file__).parents[2]
@@ -48,7 +50,7 @@ def typed(*words: str, width: int = 200) -> tuple[int, str]:
 
 @pytest.mark.usefixtures("no_png")
 def test_the_committed_page_is_what_the_code_generates() -> None:
-    made = page.build(LOSSES, page.verdicts(COMMITTED / page.CONTRACT))
+    made = page.build(LOSSES, verdicts.read(COMMITTED / verdicts.FILE))
     for name in ("index.md", "index.html", "losses.svg", "losses.json"):
         same = made[name] == (COMMITTED / name).read_bytes()
         assert same, f"reports/losses/{name} is out of date: run `{page.COMMAND}`"
@@ -80,18 +82,52 @@ def test_a_row_has_everything() -> None:
         assert part in row
 
 
+def test_every_row_says_how_the_contract_ended() -> None:
+    rows = [line for line in (COMMITTED / "index.md").read_text().splitlines() if line.startswith("| **")]
+    assert len(rows) == len(LOSSES)
+    for row in rows:
+        assert re.search(r"\| \d+ passed(; [^|]*)? \|$", row), row[-200:]
+
+
+def kept(version: str, **checks: tuple[str, str]) -> dict[str, Any]:
+    """One loss as contract.json has it."""
+    return {"version": version, "checks": {k: {"status": s, "note": n} for k, (s, n) in checks.items()}}
+
+
 @pytest.mark.usefixtures("no_png")
 def test_verdicts_of_the_contract(tmp_path: Path) -> None:
-    assert page.verdicts(tmp_path / page.CONTRACT) == {}
-    (tmp_path / page.CONTRACT).write_text('{"cegppo": {"passed": true}, "dro": {"passed": false}}')
-    verdict = page.verdicts(tmp_path / page.CONTRACT)
-    index = page.build({"cegppo": CEGPPO, "grpo": LOSSES["grpo"]}, verdict)["index.md"].decode()
-    rows = [line for line in index.splitlines() if line.startswith("| **")]
-    assert rows[0].endswith("| passed |")
-    assert rows[1].endswith(f"| {page.UNCHECKED} |")
-    (tmp_path / page.CONTRACT).write_text('["passed"]')
-    with pytest.raises(UserError, match="not a contract verdict file"):
-        page.verdicts(tmp_path / page.CONTRACT)
+    file = tmp_path / verdicts.FILE
+    assert verdicts.read(file) == {}
+    found = {
+        "cegppo": kept(
+            CEGPPO.version,
+            a=("passed", ""),
+            b=("EXCUSED (fails)", "because"),
+            c=("not applicable", "no rows"),
+            d=("passed", ""),
+        ),
+        "gppo": kept(LOSSES["gppo"].version, a=("FAILED", ""), b=("passed", "")),
+        "dgpo": kept("0", a=("passed", "")),
+    }
+    file.write_text(json.dumps({"losses": found}))
+    some = {name: LOSSES[name] for name in ("cegppo", "gppo", "dgpo", "topr")}
+    index = page.build(some, verdicts.read(file))["index.md"].decode()
+    ends = [line.split(" | ")[-1] for line in index.splitlines() if line.startswith("| **")]
+    assert ends == [
+        "2 passed; 1 not applicable; fails b (because) |",
+        "FAILED: a; 1 passed |",
+        "not run with version 1 |",
+        "not run |",
+    ]
+
+
+@pytest.mark.parametrize(
+    "text", ['["passed"]', "{", '{"losses": {"cegppo": {"checks": {"a": {"status": "?"}}}}}']
+)
+def test_another_file_is_no_verdict(tmp_path: Path, text: str) -> None:
+    (tmp_path / verdicts.FILE).write_text(text)
+    with pytest.raises(UserError, match="not what check-loss writes"):
+        verdicts.read(tmp_path / verdicts.FILE)
 
 
 # --- the curves ---------------------------------------------------------------------------------------

@@ -20,12 +20,10 @@ from cegppo_verl.losses.parameters import specs
 from cegppo_verl.losses.registry import LOSSES
 from cegppo_verl.records import atomic
 from cegppo_verl.reporting import canvas, palette, text
-from cegppo_verl.reporting.losses import curves, entries, figure, plot
+from cegppo_verl.reporting.losses import curves, entries, figure, plot, verdicts
+from cegppo_verl.reporting.losses.verdicts import Verdict
 
 COMMAND = "cegppo losses --page reports/losses"
-CONTRACT = "contract.json"
-"""What ``cegppo check-loss`` wrote, if it did: {name of the loss: {"passed": bool, …}}."""
-UNCHECKED = "see `make test`"
 
 
 @dataclass(frozen=True)
@@ -53,7 +51,7 @@ def write(folder: Path, losses: Mapping[str, Loss] | None = None) -> list[Path]:
     Raises:
         UserError: torch is missing (the curves need it), or the folder cannot be written.
     """
-    contents = build(LOSSES if losses is None else losses, verdicts(folder / CONTRACT))
+    contents = build(LOSSES if losses is None else losses, verdicts.read(folder / verdicts.FILE))
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, content in contents.items():
@@ -64,12 +62,12 @@ def write(folder: Path, losses: Mapping[str, Loss] | None = None) -> list[Path]:
     return [folder / name for name in contents]
 
 
-def build(losses: Mapping[str, Loss], verdict: Mapping[str, str]) -> dict[str, bytes]:
+def build(losses: Mapping[str, Loss], found: Mapping[str, Verdict]) -> dict[str, bytes]:
     """The files of the page by name, in memory: what :func:`write` writes and a test compares with."""
     examples = {name: entries.example(loss) for name, loss in losses.items()}
     drawings = {name: drawing(loss, examples[name]) for name, loss in losses.items() if loss.weight}
     pictures = figure.family(list(drawings.values()))
-    rows = [_row(name, loss, examples[name], verdict) for name, loss in losses.items()]
+    rows = [_row(name, loss, examples[name], found.get(name)) for name, loss in losses.items()]
     inline = Markup(canvas.inline(pictures["svg"], "losses", ALT))  # our own figure
     return {
         "index.md": _render("losses.md.j2", rows=rows),
@@ -98,22 +96,7 @@ def _cut(words: str, limit: int) -> str:
     return words if len(words) <= limit else words[: limit - 1] + "…"
 
 
-def verdicts(file: Path) -> dict[str, str]:
-    """The contract's verdict by loss; empty where check-loss has written none.
-
-    Raises:
-        UserError: the file is there and is not what check-loss writes.
-    """
-    if not file.is_file():
-        return {}
-    try:
-        found = json.loads(file.read_text())
-        return {name: "passed" if entry["passed"] else "FAILED" for name, entry in found.items()}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError("this is not a contract verdict file", file=file, hint="remove it") from error
-
-
-def _row(name: str, loss: Loss, example: entries.Example, verdict: Mapping[str, str]) -> Row:
+def _row(name: str, loss: Loss, example: entries.Example, verdict: Verdict | None) -> Row:
     return Row(
         name=name,
         title=loss.title,
@@ -127,7 +110,7 @@ def _row(name: str, loss: Loss, example: entries.Example, verdict: Mapping[str, 
         ),
         needs=tuple(entries.needs(loss)),
         departures=loss.departures,
-        verdict=verdict.get(name, UNCHECKED),
+        verdict=verdicts.UNCHECKED if verdict is None else verdict.shown(loss.version),
         no_curve="" if loss.weight else curves.why_no_curve(loss),
         drawn_with=plot.values(loss, example) if loss.weight else "",
     )
@@ -144,7 +127,13 @@ def _render(template: str, **values: Any) -> bytes:
     environment.filters.update(md=text.markdown, visible=text.visible)
     page = environment.get_template(template)
     rendered = page.render(
-        **values, command=COMMAND, alt=ALT, caption=CAPTION, count=len(values["rows"]), palette=palette
+        **values,
+        command=COMMAND,
+        checked=verdicts.COMMAND,
+        alt=ALT,
+        caption=CAPTION,
+        count=len(values["rows"]),
+        palette=palette,
     )
     return (rendered.strip() + "\n").encode("utf-8", "replace")
 
