@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -14,12 +15,13 @@ from cegppo_verl.experiment.architecture import Architecture
 from cegppo_verl.experiment.final_evaluation import FinalEvaluation
 from cegppo_verl.experiment.settings import Benchmark, Whole
 from cegppo_verl.experiment.validation import Strict, reject, validate
-from cegppo_verl.experiment.yaml_file import read_yaml
+from cegppo_verl.experiment.yaml_file import Document, read_yaml
 from cegppo_verl.toy.recipes import model_recipe
 
 FOLDER = Path(__file__).parent / "catalog"
 
 Platform = Literal["cpu", "cuda"]
+Trainer = Literal["verl", "reference"]
 
 
 class ModelSource(Strict):
@@ -84,6 +86,7 @@ class Scale(Strict):
     name: str
     summary: str
     platform: Platform
+    trainer: Trainer = Field(default="verl", description="verl, or the loop in cegppo_verl.reference")
     preset: str = Field(description="the preset of grids that name none")
     tasks: Annotated[tuple[str, ...], Field(strict=False, min_length=1)]
     model: ModelSource
@@ -158,8 +161,17 @@ def tasks() -> Mapping[str, Task]:
     return {name: validate(Task, doc.data, doc) for name, doc in _documents("tasks")}
 
 
-def _documents(kind: str) -> list:
-    return [(file.stem, read_yaml(file)) for file in sorted((FOLDER / kind).glob("*.yaml"))]
+def _documents(kind: str) -> list[tuple[str, Document]]:
+    files = {file.stem: read_yaml(file) for file in sorted((FOLDER / kind).glob("*.yaml"))}
+    return [(name, _completed(document, files)) for name, document in files.items()]
+
+
+def _completed(document: Document, files: Mapping[str, Document]) -> Document:
+    """With what it does not say taken from the file it is ``like``."""
+    own = dict(document.data)
+    if (base := own.pop("like", None)) is None:
+        return document
+    return replace(document, data={**files[base].data, **own})
 
 
 def scale(name: str) -> Scale:

@@ -7,19 +7,25 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from cegppo_verl.experiment import trainers
 from cegppo_verl.experiment.algorithms import Params
 from cegppo_verl.experiment.catalog import Scale
 from cegppo_verl.experiment.settings import Settings
 from cegppo_verl.losses import external
-from cegppo_verl.toy import pick, words
+from cegppo_verl.toy import code, instruct, pick, words
 
 # Raise one of these when the same inputs would give other numbers: earlier results then get other ids. A
 # loss's version is its own (``Loss.version``); of a loss from outside the package the file's hash is part.
 GRADER_VERSION = "math-verify-0.9.0+1"
-ENGINE_VERSION = "verl-0.9.1"
+OTHER_GRADERS = {"code-toy": "sandbox+1", "instruct-toy": "constraints+1"}  # of tasks that are not maths
 
 # Of the generated problems, by task; real data is a file, whose name is the task's.
-DATA_VERSIONS = {"pick": pick.VERSION, "words": words.VERSION}
+DATA_VERSIONS = {
+    "pick": pick.VERSION,
+    "words": words.VERSION,
+    "code-toy": code.VERSION,
+    "instruct-toy": instruct.VERSION,
+}
 
 LENGTH = 12  # hex digits: 48 bits, a collision among 10,000 cells has probability 2e-7
 
@@ -33,9 +39,9 @@ def content(algorithm: str, params: Params, scale: Scale, settings: Settings, se
         "settings": settings_content(settings),
         "seed": seed,
         "loss": external.version(algorithm),
-        "grader": GRADER_VERSION,
+        "grader": OTHER_GRADERS.get(settings.task, GRADER_VERSION),
         "data": DATA_VERSIONS.get(settings.task),
-        "engine": ENGINE_VERSION,
+        "engine": trainers.VERSIONS[scale.trainer],
     }
 
 

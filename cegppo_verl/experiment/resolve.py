@@ -15,6 +15,7 @@ from cegppo_verl.experiment.places import Layer, problem
 from cegppo_verl.experiment.recipe import resolve_settings
 from cegppo_verl.experiment.settings import Settings
 from cegppo_verl.experiment.stem import Stem, Stems
+from cegppo_verl.experiment.trainers import require_supported
 from cegppo_verl.experiment.yaml_file import Document
 
 if TYPE_CHECKING:
@@ -56,10 +57,21 @@ def _at(
         algorithms.algorithm(arm.algorithm, document, ("arms", index, "algorithm"))
         settings = settings_of(arm, index)
         params = _params(arm, index, settings, document, known)
+        _require_trainer(arm, index, scale, settings, document)
         stem = stems.stem(arm.algorithm, params, settings)
         if seen.setdefault(stem, arm.name) != arm.name:
             raise _twins(arm.name, seen[stem], scale.name, document, index)
         yield Resolved(arm, scale, params, settings, stem)
+
+
+def _require_trainer(
+    arm: Arm, index: int, scale: catalog.Scale, settings: Settings, document: Document | None
+) -> None:
+    try:
+        require_supported(scale, arm.algorithm, settings)
+    except UserError as error:
+        path = ("arms", index, "algorithm") if error.key == "algorithm" else ("settings",)
+        raise problem(error.message, document, path, error.hint or "") from error
 
 
 class _SettingsOf:

@@ -7,6 +7,7 @@ import socket
 import time
 
 from cegppo_verl.errors import UserError
+from cegppo_verl.experiment import catalog
 from cegppo_verl.experiment.cell import Cell
 from cegppo_verl.launch import driver, jobs, preflight, processes, remains
 from cegppo_verl.launch.causes import Cause, Kind
@@ -112,7 +113,7 @@ def _start(cell: Cell, run: RunDir, attempt: Attempt, request: Request) -> drive
     origin = provenance.collect()
     if request.command:  # what a person typed, not how the runner started this process
         origin["command"] = list(request.command)
-    run.update_manifest(schema=1, cell=cell.id, engine="verl", **origin)
+    run.update_manifest(schema=1, cell=cell.id, engine=catalog.scale(cell.scale).trainer, **origin)
     # Kept with the attempt, too: the manifest tells of the newest one only.
     attempt.update(provenance=origin)
     return driver.start(job, environment, request.interpreter)

@@ -13,13 +13,14 @@ from pathlib import Path
 from rich.console import Console
 
 from cegppo_verl.errors import UserError
-from cegppo_verl.experiment import catalog
+from cegppo_verl.experiment import catalog, trainers
 from cegppo_verl.experiment.cell import Cell
 from cegppo_verl.experiment.overrides import override_groups
 from cegppo_verl.launch import jobs
 from cegppo_verl.launch.runner import run_dir
 
 MOST = 60  # cells composed; one takes a good part of a second
+NOT_VERL = "the reference trainer runs these: there is nothing to compose for verl"
 NOT_INSTALLED = "verl is not installed here: overrides rendered, not validated"
 
 Groups = dict[str, list[str]]
@@ -31,6 +32,9 @@ def verdict(cells: Sequence[Cell], results: Path) -> str:
     Raises:
         UserError: verl refuses a configuration.
     """
+    cells = [cell for cell in cells if catalog.scale(cell.scale).trainer == trainers.VERL]
+    if not cells:
+        return NOT_VERL
     if importlib.util.find_spec("verl") is None:
         return NOT_INSTALLED
     chosen = representatives(cells)
@@ -82,6 +86,9 @@ def groups_of(cell: Cell, results: Path) -> Groups:
 
 def print_overrides(cells: Sequence[Cell], results: Path, console: Console) -> None:
     """The first arm's overrides in full, then what the other arms have instead, scale after scale."""
+    cells = [cell for cell in cells if catalog.scale(cell.scale).trainer == trainers.VERL]
+    if not cells:
+        _say(console, f"# {NOT_VERL}")
     for scale in dict.fromkeys(cell.scale for cell in cells):
         arms = list({cell.arm: cell for cell in reversed(cells) if cell.scale == scale}.values())[::-1]
         first = groups_of(arms[0], results)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import cegppo_verl
-from cegppo_verl.experiment import catalog
+from cegppo_verl.experiment import catalog, trainers
 from cegppo_verl.experiment.cell import Cell
 from cegppo_verl.experiment.hydra_text import override
 from cegppo_verl.experiment.overrides import RunPaths, compose_overrides
@@ -23,6 +23,7 @@ from cegppo_verl.toy.smollm2 import gguf_file
 from cegppo_verl.toy.store import assets_root
 
 MODULE = "cegppo_verl.verl_plugin.train"
+REFERENCE_MODULE = "cegppo_verl.reference.train"
 PACKAGE = Path(cegppo_verl.__file__).parent
 # Read by verl_plugin/isolation.py: what two runs on one cluster or machine would share gets this in its name.
 ISOLATION = "CEGPPO_ISOLATION"
@@ -129,10 +130,20 @@ def arguments(
             nothing from the driver; None gives the attempt a private cluster.
     """
     scale = catalog.scale(cell.scale)
+    if scale.trainer == trainers.REFERENCE:
+        return _reference_arguments(run, inputs)
     plain = compose_overrides(cell, scale, run_paths(run, inputs), resuming=resume_from > 0)
     overrides = tracking.overridden(plain)
     ray = _private_ray(scale) if joined is None else _joined_ray(joined)
     return ["-m", MODULE, *overrides, *_resume(run, resume_from), *ray, *_HYDRA]
+
+
+def _reference_arguments(run: RunDir, inputs: Inputs) -> list[str]:
+    """It reads the cell itself and, like verl, VERL_FILE_LOGGER_PATH; it is started from the first step."""
+    base = run.path.resolve()
+    files = [f"--cell={base / 'cell.json'}", f"--model={inputs.model}", f"--train={inputs.train[0]}"]
+    tests = [f"--validation={file}" for file in inputs.val]
+    return ["-m", REFERENCE_MODULE, *files, *tests, f"--samples={base / 'validation'}"]
 
 
 def _resume(run: RunDir, step: int) -> list[str]:
@@ -169,6 +180,8 @@ _HYDRA = ["hydra.run.dir=.", "hydra.output_subdir=null", "hydra/job_logging=stdo
 def platform_environment(cell: Cell) -> dict[str, str]:
     """Environment that all attempts on the cell's platform share."""
     scale = catalog.scale(cell.scale)
+    if scale.trainer == trainers.REFERENCE:
+        return {"OMP_NUM_THREADS": "1", "CEGPPO_RUN": "1"}
     shared = environment(scale.platform, threads=scale.hardware.threads)
     if scale.platform == "cpu":
         # Ray would start idle workers ahead of need, each a process that imports torch and verl for nothing.

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cegppo_verl.errors import UserError
-from cegppo_verl.experiment import catalog
+from cegppo_verl.experiment import catalog, trainers
 from cegppo_verl.experiment.cell import Cell
 from cegppo_verl.launch import attempt, handover, jobs, ledger, preflight, tracking
 from cegppo_verl.launch.admission import Admission
@@ -69,6 +69,11 @@ class Options:
     executor: Executor | None = None
 
 
+def needs_verl(cell: Cell) -> bool:
+    """Whether verl trains the cell, and with it a Ray that has to have this machine to itself."""
+    return catalog.scale(cell.scale).trainer == trainers.VERL
+
+
 def check(cells: Sequence[Cell]) -> None:
     """Cheap checks of this machine before anything is written.
 
@@ -78,9 +83,12 @@ def check(cells: Sequence[Cell]) -> None:
     preflight.require_locked_versions()
     for cell in cells:
         jobs.require_inputs(cell)
+    scales = [catalog.scale(cell.scale) for cell in cells if needs_verl(cell)]
+    if not scales:
+        return
     preflight.require_shared_memory()
     preflight.require_no_private_run()
-    gpus = max(catalog.scale(c.scale).hardware.gpus for c in cells)
+    gpus = max(scale.hardware.gpus for scale in scales)
     preflight.require_no_other_ray({"CPU": jobs.LOGICAL_CPUS, "GPU": gpus})
 
 
@@ -127,7 +135,7 @@ class GridRunner:
             if open_cells:
                 self._require(open_cells)
                 require_writable(self.options.results)
-                if not self.executor.detached:
+                if not self.executor.detached and any(map(needs_verl, open_cells)):
                     held.enter_context(machine_to_itself())
             return self._run_shown(open_cells, state)
 
@@ -256,6 +264,13 @@ class GridRunner:
     # --- one turn
 
     def _turn(self) -> None:
+        try:
+            self._look_and_act()
+        except OSError as error:  # e.g. a file server that is away: nothing is concluded, jobs go on
+            self._say_once("files", f"the records cannot be reached: {error}; looked at again")
+        self.view.tick()
+
+    def _look_and_act(self) -> None:
         for work in self._working.values():
             work.watch.look()
         if not self.executor.detached or time.monotonic() - self._asked >= ASK_SECONDS:
@@ -267,7 +282,6 @@ class GridRunner:
                 self._admit()
             except SubmitError as error:  # e.g. a token that has run out: nothing is concluded, jobs go on
                 self._say_once("scheduler", f"{self.executor.name}: {error}; asked again")
-        self.view.tick()
 
     def _rest(self, took: float) -> None:
         time.sleep(min(LONGEST_SLEEP, max(POLL_SECONDS, IDLE_FACTOR * took)))
@@ -313,11 +327,15 @@ class GridRunner:
     def _conclude(self, work: Work, status: JobStatus) -> None:
         work.watch.look()
         del self._working[work.cell.id]
-        with handover.guard(work.run) as held:
-            if not held or not handover.is_newest(work.run, work.job):
-                self._was_concluded(work)
-                return
-            cause = conclude(work.cell, work.run, work.job, status, taken_back=work.taken_back)
+        try:
+            with handover.guard(work.run) as held:
+                if not held or not handover.is_newest(work.run, work.job):
+                    self._was_concluded(work)
+                    return
+                cause = conclude(work.cell, work.run, work.job, status, taken_back=work.taken_back)
+        except OSError as error:  # a disk that is full or read-only; the cell itself has lost nothing
+            self._leave(work.cell, f"its end cannot be recorded: {error}; the next run does it")
+            return
         self._tell_end(work, cause.text if cause else None)
         self.budget.measure([work.cell], [work.run])
         self._note_kept(work.cell, work.run)

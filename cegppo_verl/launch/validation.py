@@ -13,10 +13,10 @@ from pathlib import Path
 from rich.console import Console
 
 from cegppo_verl.errors import UserError
-from cegppo_verl.experiment import catalog
+from cegppo_verl.experiment import catalog, trainers
 from cegppo_verl.experiment.cell import Cell, slug
 from cegppo_verl.experiment.hydra_text import override
-from cegppo_verl.experiment.identity import ENGINE_VERSION, GRADER_VERSION
+from cegppo_verl.experiment.identity import GRADER_VERSION
 from cegppo_verl.experiment.settings import Settings
 from cegppo_verl.launch import driver, jobs, preflight
 from cegppo_verl.launch.causes import cause_of
@@ -62,6 +62,11 @@ def validate(request: Request, results: Path, console: Console) -> Samples:
         UserError: the file, the scale or a number is not usable, or the pass failed.
     """
     scale = catalog.scale(request.scale)
+    if scale.trainer != trainers.VERL:
+        hint = f"use the scale it is like: {scale.name.removesuffix('-reference')}"
+        raise UserError(
+            f"'{scale.name}' does not run verl, whose validation pass this is", key="--scale", hint=hint
+        )
     data = assets.benchmark_from_file(request.file, request.benchmark, n=request.problems)
     cell = _cell(request, scale, data)
     run = RunDir(results / request.benchmark / cell.run_name)
@@ -92,7 +97,7 @@ def _cell(request: Request, scale: catalog.Scale, data: Path) -> Cell:
     settings = Settings.model_validate({**catalog.preset(scale.preset).settings, **changes})
     content = {
         "grader": GRADER_VERSION,
-        "engine": ENGINE_VERSION,
+        "engine": trainers.VERSIONS[scale.trainer],
         "scale": scale.identity(),
         "data": data.parent.name,
         "settings": settings.model_dump(mode="json"),

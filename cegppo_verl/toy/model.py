@@ -5,6 +5,7 @@ The folders written here are ordinary Hugging Face folders: transformers, verl a
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,8 @@ NORM_EPS = 1e-6
 CHAT_TEMPLATE = "{% for m in messages %}{{ m['content'] }}{% endfor %}"
 
 Parameters = dict[str, torch.Tensor]
+Attend = Callable[[int, torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
+"""Attention in a layer: (its number, q, k, v), each (batch, heads, length, HEAD_DIM) → the shape of q."""
 
 
 @cache
@@ -96,29 +99,37 @@ def parameters(model: Any) -> Parameters:
     return dict(model.named_parameters())
 
 
-def forward(weights: Parameters, ids: torch.Tensor, first: int = 0) -> torch.Tensor:
-    """Logits of Qwen2 for full, unpadded sequences.
+def causal(layer: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+    """Attention of complete sequences."""
+    return functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+
+
+def forward(
+    weights: Parameters, ids: torch.Tensor, first: int = 0, *, start: int = 0, attend: Attend = causal
+) -> torch.Tensor:
+    """Logits of Qwen2 for unpadded sequences.
 
     Args:
         weights: from :func:`parameters`.
         ids: token ids, (batch, length).
         first: leave out the logits of positions before this one.
+        start: position of the first id in its sequence, where ``attend`` knows what came before it.
 
     Returns:
         Logits, (batch, length - first, VOCAB_SIZE).
     """
     embedding = weights["model.embed_tokens.weight"]
     hidden = embedding[ids]
-    cos, sin = _rotary(ids.shape[1])
+    cos, sin = _rotary(start, ids.shape[1])
     layers = sum(name.endswith("o_proj.weight") for name in weights)
     for index in range(layers):
-        hidden = _layer(weights, f"model.layers.{index}.", hidden, cos, sin)
+        hidden = _layer(weights, index, hidden, cos, sin, attend)
     return functional.linear(_norm(hidden[:, first:], weights["model.norm.weight"]), embedding)
 
 
-def _rotary(length: int) -> tuple[torch.Tensor, torch.Tensor]:
+def _rotary(start: int, length: int) -> tuple[torch.Tensor, torch.Tensor]:
     frequency = ROPE_BASE ** (-torch.arange(0, HEAD_DIM, 2).float() / HEAD_DIM)
-    angle = torch.outer(torch.arange(length).float(), frequency).repeat(1, 2)
+    angle = torch.outer(torch.arange(start, start + length).float(), frequency).repeat(1, 2)
     return angle.cos(), angle.sin()
 
 
@@ -131,7 +142,10 @@ def _turn(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor
     return x * cos + torch.cat([-second, first], -1) * sin
 
 
-def _layer(w: Parameters, at: str, x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
+def _layer(
+    w: Parameters, index: int, x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, attend: Attend
+) -> torch.Tensor:
+    at = f"model.layers.{index}."
     batch, length, width = x.shape
 
     def heads(name: str) -> torch.Tensor:
@@ -140,7 +154,7 @@ def _layer(w: Parameters, at: str, x: torch.Tensor, cos: torch.Tensor, sin: torc
 
     normed = _norm(x, w[at + "input_layernorm.weight"])
     q, k = _turn(heads("q_proj"), cos, sin), _turn(heads("k_proj"), cos, sin)
-    mixed = functional.scaled_dot_product_attention(q, k, heads("v_proj"), is_causal=True)
+    mixed = attend(index, q, k, heads("v_proj"))
     x = x + functional.linear(
         mixed.transpose(1, 2).reshape(batch, length, width), w[at + "self_attn.o_proj.weight"]
     )

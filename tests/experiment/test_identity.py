@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from cegppo_verl.experiment import catalog, identity
+from cegppo_verl.experiment import catalog, identity, trainers
 from cegppo_verl.experiment.expand import expand
 from cegppo_verl.experiment.grid import load_grid
 from cegppo_verl.experiment.settings import Settings
@@ -172,9 +172,17 @@ def test_every_setting_is_covered_above() -> None:
     assert named | {"checkpoint"} == set(Settings.model_fields)
 
 
-@pytest.mark.parametrize("name", ["GRADER_VERSION", "ENGINE_VERSION"])
-def test_versions_count(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(identity, name, "next")
+def test_the_graders_version_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(identity, "GRADER_VERSION", "next")
+    assert golden() != GOLDEN
+
+
+def test_the_trainer_and_its_version_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    by_reference = {**SCALE, "trainer": "reference"}
+    other = golden(scale=by_reference)
+    monkeypatch.setitem(trainers.VERSIONS, "reference", "next")
+    assert len({GOLDEN, other, golden(scale=by_reference)}) == 3
+    monkeypatch.setitem(trainers.VERSIONS, "verl", "next")
     assert golden() != GOLDEN
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import ClassVar, Protocol
 
 from cegppo_verl.errors import UserError
-from cegppo_verl.experiment import catalog
+from cegppo_verl.experiment import catalog, trainers
 from cegppo_verl.experiment.cell import Cell
 from cegppo_verl.launch import driver, jobs, processes
 from cegppo_verl.launch.driver import Interpreter
@@ -84,10 +84,13 @@ class LocalExecutor:
         self.warm_log = warm_log
         self._started: dict[str, _Started] = {}
         self._warm: dict[str, WarmInterpreter] = {}
+        self._default_slots = 1
         self._gpus = self.profile.gpus if self.profile.gpus is not None else len(gpu_names())
 
     def check(self, tasks: Sequence[Task]) -> None:
-        """Refuse what this machine can never hold."""
+        """Refuse what this machine can never hold; of cells with one thread each, it runs one per core."""
+        if all(catalog.scale(task.cell.scale).trainer == trainers.REFERENCE for task in tasks):
+            self._default_slots = len(os.sched_getaffinity(0))
         for task in tasks:
             need = task.need
             if need.nodes > 1:
@@ -182,7 +185,7 @@ class LocalExecutor:
 
     def _slots(self) -> int:
         """Cells at once without a GPU: two on one small machine only slow each other down."""
-        return self.profile.max_jobs or 1
+        return self.profile.max_jobs or self._default_slots
 
     def counts_gpus(self) -> bool:
         """Whether capacity is counted in GPUs; without any it is counted in cells."""
