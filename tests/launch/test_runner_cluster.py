@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import signal
@@ -23,6 +24,7 @@ from cegppo_verl.launch.attempt import cell_json
 from cegppo_verl.launch.executors.base import Capacity, SubmitError, Task
 from cegppo_verl.launch.run_command import Call
 from cegppo_verl.launch.runner import GridRunner, Options
+from cegppo_verl.launch.watch import Watch
 from cegppo_verl.records import marks, progress, submission
 from cegppo_verl.records.rundir import RunDir
 from cegppo_verl.records.status import DONE, PLANNED, STOPPED, Status, status_of
@@ -272,6 +274,39 @@ def test_a_dry_run_knows_the_priority_of_the_grid(tmp_path: Path) -> None:
     grid.write_text(grid_text(priority=-5))
     (text,) = run_command.dry_run(Call(grid, results=tmp_path / "results", executor="slurm"))
     assert "#SBATCH --nice=5\n" in text
+
+
+def test_an_end_that_cannot_be_recorded_is_said_and_the_next_run_records_it(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*words: object, **more: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    site.behaviour.misdeeds = {"grpo": {"1": "lose-memory@3"}}
+    with monkeypatch.context() as patched:
+        patched.setattr(runner, "conclude", full)
+        assert not site.runner().run()
+    assert site.notes().count("its end cannot be recorded: [Errno 28] No space left on device") == 2
+    assert site.runner().run()
+    assert "out of memory; trying again" in site.notes()
+    assert [len(site.records(i)) for i in (0, 1)] == [2, 1]
+
+
+def test_files_that_cannot_be_read_for_a_while_end_nothing(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, failed = Watch.look, []
+
+    def away(watch: Watch) -> None:
+        failed.append(1)
+        if len(failed) < 5:
+            raise OSError(errno.ESTALE, "Stale file handle")
+        read(watch)
+
+    monkeypatch.setattr(Watch, "look", away)
+    assert site.runner().run()
+    assert site.notes().count("Stale file handle") == 1
+    assert [len(site.records(i)) for i in (0, 1)] == [1, 1]
 
 
 @pytest.mark.parametrize("at_start", [True, False])
