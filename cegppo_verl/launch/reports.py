@@ -13,9 +13,14 @@ from rich.console import Console
 
 from cegppo_verl.errors import UserError
 from cegppo_verl.launch import planning
+from cegppo_verl.records.evaluations import ROOT, load_evaluations
 
 if TYPE_CHECKING:
+    from cegppo_verl.experiment.grid import Grid
     from cegppo_verl.reporting import ReportPaths
+    from cegppo_verl.reporting.page import Aims
+
+EVALUATIONS = ROOT.name  # beside the folder of the runs
 
 
 @dataclass(frozen=True)
@@ -39,8 +44,8 @@ def write(
 
     loaded, runs = planning.run_views(grid, scale, seeds, results)
     command = planning.report_command(grid, scale, seeds)
-    aims = (loaded.name, loaded.question, loaded.hypothesis, loaded.refuted_by)
-    return write_report(*aims, runs, out, command, published)
+    evaluations = load_evaluations(results.parent / EVALUATIONS)
+    return write_report(_aims(loaded), runs, out, command, published, evaluations)
 
 
 def check(
@@ -72,13 +77,20 @@ def _check_one(request: _Request, results: Path, out: Path, published: Path, con
 
     loaded, runs = planning.run_views(request.grid, request.scale, request.seeds, results)
     command = planning.report_command(request.grid, request.scale, request.seeds)
-    aims = (loaded.name, loaded.question, loaded.hypothesis, loaded.refuted_by)
-    found = differences(out / loaded.name, build_report(*aims, runs, command, published))
+    evaluations = load_evaluations(results.parent / EVALUATIONS)
+    expected = build_report(_aims(loaded), runs, command, published, evaluations)
+    found = differences(out / loaded.name, expected)
     for line in found:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     verdict = f"{len(found)} differences from its records" if found else "follows from its records"
     console.print(f"{out / loaded.name}: {verdict}", markup=False, highlight=False, soft_wrap=True)
     return int(bool(found))
+
+
+def _aims(grid: Grid) -> Aims:
+    from cegppo_verl.reporting.page import Aims
+
+    return Aims(grid.name, grid.question, grid.hypothesis, grid.refuted_by)
 
 
 def _committed(out: Path) -> list[_Request]:

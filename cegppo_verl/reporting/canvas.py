@@ -1,4 +1,4 @@
-"""Panels to SVG and PNG, the same bytes for the same numbers; and SVG made fit to be put into a page."""
+"""Panels to SVG, PNG and PDF, the same bytes for the same numbers; SVG made fit to be put into a page."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from dataclasses import dataclass
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 from cegppo_verl.reporting import palette
 
@@ -49,15 +51,27 @@ _STYLE = {
 _PANEL_SIZE = (5.2, 3.5)  # inches
 _LEGEND_ROW = 0.3
 _FONTS = "'DejaVu Sans',Verdana,sans-serif"
+FORMATS = ("svg", "png", "pdf")
 
 
 @dataclass(frozen=True)
 class Panel:
-    """One pair of axes: a title, what it says to those who do not see it, and how to draw it."""
+    """One pair of axes.
+
+    Attributes:
+        alt: what it says to those who do not see it.
+        draw: fills the axes; holds numbers only, so that it can be drawn in another process.
+        empty: nothing of it was recorded.
+        height: in heights of an ordinary panel.
+        steps: the x axis is of training steps.
+    """
 
     title: str
     alt: str
     draw: Callable[[Axes], None]
+    empty: bool = False
+    height: float = 1.0
+    steps: bool = True
 
 
 @dataclass(frozen=True)
@@ -75,27 +89,34 @@ class LegendEntry:
         return text if len(text) <= 60 else text[:59] + "…"
 
 
-def combined(panels: Sequence[Panel], legend: Sequence[LegendEntry], salt: str) -> tuple[bytes, bytes]:
-    """All panels in one figure, two to a row, legend on top.
+def tag(artist: Artist, index: int) -> None:
+    """Mark what belongs to the arm at this position: the page hides and shows it."""
+    artist.set_gid(f"arm{index}")
 
-    Returns:
-        SVG and PNG bytes.
-    """
+
+def combined(panels: Sequence[Panel], legend: Sequence[LegendEntry], salt: str) -> dict[str, bytes]:
+    """All panels in one figure, two to a row, legend on top: its bytes by format."""
     with mpl.rc_context({**_STYLE, "svg.hashsalt": salt}):
-        columns = min(2, len(panels))
-        rows = -(-len(panels) // columns)
-        legend_height = _LEGEND_ROW * (_legend_rows(legend, columns) + 0.4)
-        size = (_PANEL_SIZE[0] * columns, _PANEL_SIZE[1] * rows + legend_height)
-        figure = Figure(figsize=size, layout="constrained")
-        figure.get_layout_engine().set(rect=(0, 0, 1, 1 - legend_height / size[1]), wspace=0.04, hspace=0.06)
-        axes = figure.subplots(rows, columns, squeeze=False).ravel()
-        for panel, axis in zip(panels, axes, strict=False):
-            _draw(panel, axis)
-        for axis in axes[len(panels) :]:
-            axis.set_axis_off()
-        _add_legend(figure, legend, columns)
+        figure = _sheet(panels, legend)
         _settle(figure)
-        return _svg(figure), _png(figure)
+        return {"svg": _svg(figure), "png": _png(figure), "pdf": _pdf(figure)}
+
+
+def _sheet(panels: Sequence[Panel], legend: Sequence[LegendEntry]) -> Figure:
+    columns = min(2, len(panels))
+    heights = [max(p.height for p in panels[i : i + columns]) for i in range(0, len(panels), columns)]
+    legend_height = _LEGEND_ROW * (_legend_rows(legend, columns) + 0.4) if legend else 0.0
+    size = (_PANEL_SIZE[0] * columns, _PANEL_SIZE[1] * sum(heights) + legend_height)
+    figure = Figure(figsize=size, layout="constrained")
+    figure.get_layout_engine().set(rect=(0, 0, 1, 1 - legend_height / size[1]), wspace=0.04, hspace=0.06)
+    axes = figure.subplots(len(heights), columns, squeeze=False, height_ratios=heights).ravel()
+    for panel, axis in zip(panels, axes, strict=False):
+        _draw(panel, axis)
+    for axis in axes[len(panels) :]:
+        axis.set_axis_off()
+    if legend:
+        _add_legend(figure, legend, columns)
+    return figure
 
 
 def drawn(panels: Sequence[Panel]) -> list[dict[str, object]]:
@@ -127,7 +148,8 @@ def _points(axis: Axes) -> list[list[str]]:
 def single(panel: Panel, salt: str) -> bytes:
     """One panel without legend as SVG: the page stacks them on a narrow screen and has its own legend."""
     with mpl.rc_context({**_STYLE, "svg.hashsalt": salt}):
-        figure = Figure(figsize=_PANEL_SIZE, layout="constrained")
+        size = (_PANEL_SIZE[0], _PANEL_SIZE[1] * panel.height)
+        figure = Figure(figsize=size, layout="constrained")
         _draw(panel, figure.subplots())
         _settle(figure)
         return _svg(figure)
@@ -147,6 +169,7 @@ def inline(svg: bytes, prefix: str, alt: str) -> str:
     text = svg.decode()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>\s*", "", text, flags=re.DOTALL)
+    text = re.sub(r'\bid="arm(\d+)-', r'class="a\1" id="arm\1-', text)
     text = re.sub(r'\bid="', f'id="{prefix}-', text)
     text = re.sub(r"url\(#", f"url(#{prefix}-", text)
     text = re.sub(r'xlink:href="#', f'xlink:href="#{prefix}-', text)
@@ -167,7 +190,9 @@ def _draw(panel: Panel, axis: Axes) -> None:
     panel.draw(axis)
     axis.set_title(panel.title, pad=8)
     axis.tick_params(length=3)
-    axis.xaxis.get_major_locator().set_params(integer=True)
+    locator = axis.xaxis.get_major_locator()
+    if panel.steps and isinstance(locator, MaxNLocator):
+        locator.set_params(integer=True)
 
 
 def _legend_columns(legend: Sequence[LegendEntry], columns: int) -> int:
@@ -196,6 +221,8 @@ def _add_legend(figure: Figure, legend: Sequence[LegendEntry], columns: int) -> 
 
 def _settle(figure: Figure) -> None:
     """Lay it out once; otherwise every format does it again, and that is most of the time."""
+    for number, artist in enumerate(figure.findobj(lambda a: a.get_gid() is not None)):
+        artist.set_gid(f"{artist.get_gid()}-{number}")  # ids in an SVG are unique
     FigureCanvasAgg(figure)
     figure.draw_without_rendering()
     figure.set_layout_engine("none")

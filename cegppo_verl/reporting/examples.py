@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,17 +47,17 @@ def _of_arm(arm: Arm) -> ArmExamples | None:
         return None
     step = run.samples.steps()[-1]
     where = f"seed {run.seed}, step {step}"
-    return ArmExamples(text.visible(arm.name, 80), arm.index, where, tuple(_of_run(run, step)))
+    return ArmExamples(text.visible(arm.name, 80), arm.index, where, tuple(of_run(run, step)))
 
 
-def _of_run(run: RunView, step: int) -> list[Example]:
+def of_run(run: RunView, step: int, limit: int = LIMIT) -> list[Example]:
+    """The first problems by name, the first samples of each; texts cut at ``limit`` characters."""
     rows = read_texts(run.run_dir, step)
-    names = sorted({(row["benchmark"], row["problem_id"]) for row in rows}, key=_natural)[:PROBLEMS]
-    return [_example(row) for name in names for row in _rows(rows, name)[:SAMPLES]]
-
-
-def _rows(rows: Sequence[dict[str, Any]], name: tuple[str, str]) -> list[dict[str, Any]]:
-    return [row for row in rows if (row["benchmark"], row["problem_id"]) == name]
+    by_name: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for row in rows:
+        by_name.setdefault((row["benchmark"], row["problem_id"]), []).append(row)
+    first = sorted(by_name, key=_natural)[:PROBLEMS]
+    return [_example(row, limit) for name in first for row in by_name[name][:SAMPLES]]
 
 
 def _natural(name: tuple[str, str]) -> list[tuple[bool, int, str]]:
@@ -67,10 +66,10 @@ def _natural(name: tuple[str, str]) -> list[tuple[bool, int, str]]:
     return [(part.isdecimal(), int(part) if part.isdecimal() else 0, part) for part in parts]
 
 
-def _example(row: dict[str, Any]) -> Example:
-    def shown(key: str, limit: int = LIMIT) -> str:
+def _example(row: dict[str, Any], longest: int) -> Example:
+    def shown(key: str, limit: int = longest) -> str:
         value = row.get(key)
-        return "" if value is None else text.visible(value, limit)
+        return "" if value is None else text.visible(value, min(limit, longest))
 
     outcome = row.get("outcome") or (
         "correct" if row.get("acc") else "not correct" if "acc" in row else "no verdict"

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial, reduce
 
 import numpy as np
 import pandas as pd
@@ -28,7 +29,6 @@ ENTROPY = "actor/entropy"
 PROBABILITY_DIFFERENCE = "training/rollout_probs_diff_mean"
 STEP_TIME = "timing_s/step"
 ANATOMY = "actor/anatomy/"  # counts, see verl_plugin/diagnostics.py
-TOKENS = f"{ANATOMY}tokens"
 BELOW, ABOVE = ("neg_below", "pos_below"), ("neg_above", "pos_above")
 CLIPPED = ("neg_below", "pos_above")  # where PPO-clip has no gradient
 CURVE_RESAMPLES, TABLE_RESAMPLES = 1000, 4000
@@ -192,33 +192,49 @@ def median(run: RunView, key: str) -> float | None:
 
 def outside_share(run: RunView, regions: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     """Steps and share of tokens that lie in these regions; only steps at which all counts were logged."""
-    return _share(run, [f"{ANATOMY}{region}" for region in regions], TOKENS)
+    steps, parts, total = _counts(run, regions, "tokens")
+    return steps, parts.sum(0) / total
 
 
 def weight_share(run: RunView) -> float | None:
     """Share of Σ|w·Â| on tokens outside the interval, over the whole run."""
-    return _pooled(run, [f"{ANATOMY}weight_abs_outside"], f"{ANATOMY}weight_abs")
+    return pooled(run, ["weight_abs_outside"], "weight_abs")
 
 
 def pooled_outside_share(run: RunView, regions: Sequence[str]) -> float | None:
     """Share of all trained tokens that lie in these regions."""
-    return _pooled(run, [f"{ANATOMY}{region}" for region in regions], TOKENS)
+    return pooled(run, regions, "tokens")
 
 
-def _counts(run: RunView, keys: Sequence[str], total: str) -> pd.DataFrame:
-    frame = run.metrics.frame
-    wanted = frame[frame["key"].isin([*keys, total])].assign(key=lambda f: f["key"].astype(str))
-    table = wanted.pivot(index="step", columns="key", values="value").reindex(columns=[*keys, total])
-    table = table.dropna()
-    return table[table[total] > 0]
+def pooled(run: RunView, names: Sequence[str], total: str) -> float | None:
+    """Sum of these counts of the anatomy over another one, over the whole run."""
+    _, parts, whole = _counts(run, names, total)
+    return float(parts.sum() / whole.sum()) if len(whole) else None
 
 
-def _share(run: RunView, keys: Sequence[str], total: str) -> tuple[np.ndarray, np.ndarray]:
-    table = _counts(run, keys, total)
-    share = table[list(keys)].sum(axis=1) / table[total]
-    return table.index.to_numpy(np.int64), share.to_numpy(np.float64)
+def pooled_ratio(run: RunView, names: Sequence[str], of: Sequence[str]) -> float | None:
+    """As ``pooled``, over the sum of several counts; ``names`` are among them."""
+    _, parts, _ = _counts(run, of, "tokens")
+    whole = parts.sum()
+    return float(parts[[list(of).index(name) for name in names]].sum() / whole) if whole > 0 else None
 
 
-def _pooled(run: RunView, keys: Sequence[str], total: str) -> float | None:
-    table = _counts(run, keys, total)
-    return float(table[list(keys)].to_numpy().sum() / table[total].sum()) if len(table) else None
+def training_seconds(run: RunView) -> float | None:
+    """Sum of the steps' wall clock; None unless each planned step has logged its own."""
+    steps, values = curve(run, STEP_TIME)
+    return float(values[steps > 0].sum()) if (steps > 0).sum() == run.total_steps > 0 else None
+
+
+def plain_accuracy(run: RunView, step: int, benchmark: str) -> float:
+    """avg@k of one run at one evaluation, without an interval; NaN without verdicts."""
+    frame = run.samples.at(step, benchmark)
+    return float(frame.groupby("problem", observed=True)["correct"].mean().mean())
+
+
+def _counts(run: RunView, names: Sequence[str], total: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Steps (T,), counts (names, T) and total (T,) of the anatomy, where all are logged and total > 0."""
+    series = [curve(run, f"{ANATOMY}{name}") for name in (*names, total)]
+    common = reduce(partial(np.intersect1d, assume_unique=True), (steps for steps, _ in series))
+    table = np.array([values[np.isin(steps, common)] for steps, values in series])
+    known = table[-1] > 0
+    return common[known], table[:-1, known], table[-1, known]

@@ -1,8 +1,12 @@
-"""What is drawn: panels of one study, each a function of the numbers that fills given axes."""
+"""Panels over training steps: one line per arm, its seeds thin behind it.
+
+All numbers are made when a panel is made; drawing it, which happens several times, only draws.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -10,12 +14,30 @@ from matplotlib.axes import Axes
 
 from cegppo_verl.reporting import comparable, numbers, palette, text
 from cegppo_verl.reporting.arms import Arm, Study
-from cegppo_verl.reporting.canvas import LegendEntry, Panel
+from cegppo_verl.reporting.canvas import LegendEntry, Panel, tag
 from cegppo_verl.reporting.runs import RunView
 from cegppo_verl.stats import Interval, bootstrap_curves, moving_mean
 
 PALE = 0.45
-Curve = Callable[[RunView], tuple[np.ndarray, np.ndarray]]
+MOST_POINTS = 400  # of a curve; longer ones are drawn as means over successive steps
+CROWDED = 6  # arms; of more the bands would cover each other
+MOST_THIN = 40  # lines of single seeds in a panel; more of them hide the means
+KL, GRADIENT = "actor/ppo_kl", "actor/grad_norm"
+Points = tuple[np.ndarray, np.ndarray]
+Curve = Callable[[RunView], Points]
+
+
+@dataclass(frozen=True)
+class Trace:
+    """One line: x and y (T,), a band or none, thin lines behind it; ``index`` is the arm's position."""
+
+    index: int
+    x: np.ndarray
+    y: np.ndarray
+    low: np.ndarray | None = None
+    high: np.ndarray | None = None
+    thin: tuple[Points, ...] = ()
+    alpha: float = 1.0
 
 
 def legend(study: Study) -> list[LegendEntry]:
@@ -34,9 +56,34 @@ def window(total_steps: int) -> int:
 def accuracy_panel(study: Study, benchmark: str) -> Panel:
     """avg@k in per cent against the step, with 95 % intervals."""
     k, name = study.samples_per_problem(benchmark), text.visible(benchmark, 60)
-    study = comparable.for_accuracy(study, benchmark)[0]
+    traces = accuracy_traces(comparable.for_accuracy(study, benchmark)[0], benchmark)
     alt = f"Accuracy on {name} in per cent against the training step, one line per arm."
-    return Panel(f"Accuracy on {name}, avg@{k}", alt, partial(_draw_accuracy, study, benchmark))
+    shift = 0.012 * max((arm.total_steps for arm in study.arms), default=0) if len(study.arms) <= 12 else 0.0
+    draw = partial(_draw_accuracy, traces, shift)
+    return Panel(f"Accuracy on {name}, avg@{k}", alt, draw, not traces)
+
+
+def accuracy_traces(study: Study, benchmark: str) -> list[Trace]:
+    """Per arm the mean over its finished seeds, and each unfinished run pale; in per cent."""
+    found = []
+    for arm in study.arms:
+        groups = [(arm.finished, 1.0), *(((run,), PALE) for run in arm.unfinished)]
+        found += [
+            trace
+            for runs, alpha in groups
+            if (trace := _accuracy_trace(arm, numbers.accuracy_curve(runs, benchmark), alpha))
+        ]
+    return found
+
+
+def _accuracy_trace(arm: Arm, points: Sequence[tuple[int, Interval]], alpha: float) -> Trace | None:
+    points = [(step, interval) for step, interval in points if np.isfinite(interval.point)]
+    if not points:
+        return None
+    y, low, high = (
+        100 * np.array([getattr(i, part) for _, i in points]) for part in ("point", "low", "high")
+    )
+    return Trace(arm.index, np.array([step for step, _ in points]), y, low, high, alpha=alpha)
 
 
 def curve_panel(
@@ -44,113 +91,129 @@ def curve_panel(
 ) -> Panel:
     """A metric logged at every step; ``from_zero``: a small share shall look small."""
     alt = f"{title} against the training step, one line per arm."
-    return Panel(title, alt, partial(_draw_curves, study, label, curve, factor, from_zero))
+    traces = curve_traces(study, curve, factor)
+    return Panel(title, alt, partial(draw_curves, traces, label, from_zero), not traces)
+
+
+def curve_traces(study: Study, curve: Curve, factor: float = 1.0) -> list[Trace]:
+    """Per arm the mean over its finished seeds, and each unfinished run pale."""
+    thin, bands = len(study.runs) <= MOST_THIN, len(study.arms) <= CROWDED
+    found = []
+    for arm in study.arms:
+        found += _mean_trace(arm, curve, factor, thin, bands)
+        found += [_single_trace(arm, *curve(run), factor, PALE) for run in arm.unfinished]
+    return [trace for trace in found if len(trace.x)]
 
 
 def entropy_panel(study: Study) -> Panel:
     """Policy entropy."""
     study = comparable.for_entropy(study)[0]  # another definition is another quantity: not in one panel
-    return curve_panel(study, "Policy entropy", "nats per token", _entropy)
+    return curve_panel(study, "Policy entropy", "nats per token", logged(numbers.ENTROPY))
 
 
-def anatomy_panels(study: Study) -> list[Panel]:
-    """Share of tokens outside the interval per side, in per cent."""
-    sides = {
-        "Below the interval (δ < 1 − ε_low)": numbers.BELOW,
-        "Above the interval (δ > 1 + ε_high)": numbers.ABOVE,
-    }
+def stability_panels(study: Study) -> list[Panel]:
+    """Divergence of an update and gradient norm, as in the paper's Fig. 4."""
     return [
-        curve_panel(
-            study, title, "% of trained tokens", partial(_outside, regions), factor=100, from_zero=True
-        )
-        for title, regions in sides.items()
+        curve_panel(study, "KL(π_old ‖ π_θ) within a step", "nats per token", logged(KL)),
+        curve_panel(study, "Gradient norm before clipping", "ℓ2 norm", logged(GRADIENT), from_zero=True),
     ]
 
 
 def difference_panel(study: Study) -> Panel:
     """Rollout against trainer probability."""
-    title, key = "Rollout against trainer, |Δ probability|", numbers.PROBABILITY_DIFFERENCE
-    return curve_panel(study, title, "mean over tokens", lambda run: numbers.curve(run, key), from_zero=True)
-
-
-def _entropy(run: RunView) -> tuple[np.ndarray, np.ndarray]:
-    return numbers.curve(run, numbers.ENTROPY)
-
-
-def _outside(regions: Sequence[str], run: RunView) -> tuple[np.ndarray, np.ndarray]:
-    return numbers.outside_share(run, regions)
-
-
-def _draw_accuracy(study: Study, benchmark: str, axis: Axes) -> None:
-    shift = 0.012 * max((arm.total_steps for arm in study.arms), default=0)
-    drawn = False
-    for place, arm in enumerate(study.arms):
-        offset = shift * (place - (len(study.arms) - 1) / 2)
-        drawn |= _points(axis, arm, numbers.accuracy_curve(arm.finished, benchmark), offset, 1.0)
-        for run in arm.unfinished:
-            drawn |= _points(axis, arm, numbers.accuracy_curve([run], benchmark), offset, PALE)
-    _finish(axis, "correct, %", drawn)
-    axis.set_ylim(*_clamped(axis.get_ylim(), 0, 101))
-
-
-def _points(axis: Axes, arm: Arm, points: list[tuple[int, Interval]], offset: float, alpha: float) -> bool:
-    if not points:
-        return False
-    x = np.array([step for step, _ in points]) + offset
-    mean, low, high = (
-        100 * np.array([getattr(i, part) for _, i in points]) for part in ("point", "low", "high")
+    title = "Rollout against trainer, |Δ probability|"
+    return curve_panel(
+        study, title, "mean over tokens", logged(numbers.PROBABILITY_DIFFERENCE), from_zero=True
     )
-    stroke = palette.stroke(arm.index)
-    axis.vlines(x, low, high, color=stroke["color"], lw=1.3, alpha=0.75 * alpha)
-    axis.plot(x, mean, **stroke, marker=palette.marker(arm.index), ms=5, lw=1.8, alpha=alpha)
-    return True
 
 
-def _draw_curves(study: Study, label: str, curve: Curve, factor: float, from_zero: bool, axis: Axes) -> None:
-    drawn = False
-    for arm in study.arms:
-        drawn |= _arm_curve(axis, arm, curve, factor)
-        for run in arm.unfinished:
-            drawn |= _single_curve(axis, arm, *curve(run), factor, PALE)
-    _finish(axis, label, drawn)
-    if from_zero and drawn:
+def logged(key: str) -> Curve:
+    """The finite values of a logged key."""
+    return lambda run: numbers.curve(run, key)
+
+
+def draw_curves(traces: Sequence[Trace], label: str, from_zero: bool, axis: Axes) -> None:
+    """Lines with bands; shares and other small numbers get an exponent."""
+    for trace in traces:
+        _draw_trace(axis, trace)
+    finish(axis, "training step", label, bool(traces))
+    if from_zero and traces:
         axis.set_ylim(bottom=0, top=axis.get_ylim()[1] if axis.get_ylim()[1] > 0 else 1)
         axis.yaxis.set_major_formatter(lambda value, _: text.scientific(value))
 
 
-def _arm_curve(axis: Axes, arm: Arm, curve: Curve, factor: float) -> bool:
-    curves = [curve(run) for run in arm.finished]
-    if len(curves) == 1:
-        return _single_curve(axis, arm, *curves[0], factor, 1.0)
-    common = sorted(set.intersection(*(set(steps.tolist()) for steps, _ in curves))) if curves else []
-    if not common:
-        return False
-    table = np.array([values[np.isin(steps, common)] for steps, values in curves]) * factor
-    band = bootstrap_curves(table, numbers.rng_for("curve", *(run.name for run in arm.finished)))
-    stroke = palette.stroke(arm.index)
-    axis.fill_between(common, band.low, band.high, color=stroke["color"], alpha=0.16, lw=0)
-    axis.plot(common, band.point, **stroke, lw=2.2)
-    return True
-
-
-def _single_curve(
-    axis: Axes, arm: Arm, steps: np.ndarray, values: np.ndarray, factor: float, alpha: float
-) -> bool:
-    if not len(steps):
-        return False
-    stroke = palette.stroke(arm.index)
-    axis.plot(steps, values * factor, color=stroke["color"], lw=0.8, alpha=0.5 * alpha)
-    axis.plot(steps, moving_mean(values * factor, window(arm.total_steps)), **stroke, lw=2.3, alpha=alpha)
-    return True
-
-
-def _finish(axis: Axes, label: str, drawn: bool) -> None:
-    axis.set_xlabel("training step")
-    axis.set_ylabel(label)
+def finish(axis: Axes, x: str, y: str, drawn: bool) -> None:
+    """Names of the axes; without a number it says so."""
+    axis.set_xlabel(x)
+    axis.set_ylabel(y)
     if not drawn:
         axis.text(0.5, 0.5, "nothing recorded yet", ha="center", va="center", transform=axis.transAxes)
         axis.set_yticks([])
+        axis.set_xticks([])
 
 
-def _clamped(limits: tuple[float, float], low: float, high: float) -> tuple[float, float]:
-    return max(limits[0], low), min(limits[1], high)
+def _mean_trace(arm: Arm, curve: Curve, factor: float, thin: bool, bands: bool) -> list[Trace]:
+    curves = [curve(run) for run in arm.finished]
+    if len(curves) == 1:
+        return [_single_trace(arm, *curves[0], factor, 1.0)]
+    common = sorted(set.intersection(*(set(steps.tolist()) for steps, _ in curves))) if curves else []
+    if not common:
+        return []
+    table = np.array([values[np.isin(steps, common)] for steps, values in curves]) * factor
+    steps, table = _coarse(np.array(common), table)
+    behind = tuple((steps, row) for row in table) if thin else ()
+    if not bands:
+        return [Trace(arm.index, steps, table.mean(0), thin=behind)]
+    band = bootstrap_curves(table, numbers.rng_for("curve", *(run.name for run in arm.finished)))
+    return [Trace(arm.index, steps, band.point, band.low, band.high, behind)]
+
+
+def _single_trace(arm: Arm, steps: np.ndarray, values: np.ndarray, factor: float, alpha: float) -> Trace:
+    if not len(steps):
+        return Trace(arm.index, steps, values)
+    smooth = moving_mean(values * factor, window(arm.total_steps))
+    places, table = _coarse(steps, np.array([smooth, values * factor]))
+    return Trace(arm.index, places, table[0], thin=((places, table[1]),), alpha=alpha)
+
+
+def _coarse(steps: np.ndarray, table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(T,) and (rows, T) as means over successive steps, at most MOST_POINTS of them."""
+    size = -(-len(steps) // MOST_POINTS)
+    if size == 1:
+        return steps, table
+    starts = np.arange(0, len(steps), size)
+    counts = np.diff([*starts, len(steps)])
+    return np.add.reduceat(steps, starts) / counts, np.add.reduceat(table, starts, axis=1) / counts
+
+
+def _draw_trace(axis: Axes, trace: Trace) -> None:
+    stroke, alone = palette.stroke(trace.index), len(trace.x) == 1
+    for x, y in trace.thin:
+        (line,) = axis.plot(x, y, color=stroke["color"], lw=0.8, alpha=0.45 * trace.alpha)
+        tag(line, trace.index)
+    if trace.low is not None and trace.high is not None:
+        band = axis.fill_between(trace.x, trace.low, trace.high, color=stroke["color"], alpha=0.16, lw=0)
+        tag(band, trace.index)
+    marker = {"marker": palette.marker(trace.index), "ms": 5} if alone else {}
+    (line,) = axis.plot(trace.x, trace.y, **stroke, **marker, lw=2.2, alpha=trace.alpha)
+    tag(line, trace.index)
+
+
+def _draw_accuracy(traces: Sequence[Trace], shift: float, axis: Axes) -> None:
+    places = list(dict.fromkeys(trace.index for trace in traces))
+    for trace in traces:
+        x = trace.x + shift * (places.index(trace.index) - (len(places) - 1) / 2)
+        draw_points(axis, trace, x, joined=True)
+    finish(axis, "training step", "correct, %", bool(traces))
+    low, high = axis.get_ylim()
+    axis.set_ylim(max(low, 0), min(high, 101))
+
+
+def draw_points(axis: Axes, trace: Trace, x: np.ndarray, joined: bool) -> None:
+    """Markers with bars, joined by the arm's line or not."""
+    stroke = palette.stroke(trace.index)
+    bars = axis.vlines(x, trace.low, trace.high, color=stroke["color"], lw=1.3, alpha=0.75 * trace.alpha)
+    look = {**stroke, "marker": palette.marker(trace.index), "ms": 5, "lw": 1.8, "alpha": trace.alpha}
+    (line,) = axis.plot(x, trace.y, **(look if joined else {**look, "linestyle": "none"}))
+    for artist in (bars, line):
+        tag(artist, trace.index)

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from cegppo_verl.records import status as states
+from cegppo_verl.records.anatomy import anatomy
 from cegppo_verl.records.derived import sha256
 from cegppo_verl.records.metrics import Metrics, attempt_files, load_metrics
 from cegppo_verl.records.rundir import read_json
@@ -93,6 +97,11 @@ class RunView:
             return [{"problems": None, "samples": 1, **benchmark} for benchmark in planned]
         names = sorted(map(str, self.samples.frame["benchmark"].unique()))
         return [{"name": name, "samples": 1, "problems": None} for name in names]
+
+    @cached_property
+    def anatomy(self) -> dict[str, np.ndarray]:
+        """Per-step ratios from the logged counts, as ``records.anatomy`` has them."""
+        return anatomy(self.metrics)
 
     def gaps(self, step: int, benchmark: str) -> list[str]:
         """What is missing from one evaluation of one benchmark; empty when it is complete."""

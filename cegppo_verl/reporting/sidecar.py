@@ -1,4 +1,8 @@
-"""Beside each artefact a JSON file: which cells, code, versions and record files it was made from."""
+"""Beside each artefact a JSON file: which cells, code, versions and record files it was made from.
+
+A report has dozens of artefacts made from the same cells. What they share is written once, to
+provenance.json, and the file beside each artefact names it by its hash.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,8 @@ from cegppo_verl.reporting import comparable, numbers
 from cegppo_verl.reporting.definitions import CHECKPOINT_POLICY, METRICS
 from cegppo_verl.reporting.runs import RunView
 
-SCHEMA = 1
+SCHEMA = 2
+PROVENANCE = "provenance.json"
 _MAKERS = ("cegppo-verl", "jinja2", "matplotlib", "numpy", "pandas", "scipy")
 _PROVENANCE = ("git", "versions", "hardware", "platform", "engine", "assets")
 
@@ -44,6 +49,22 @@ def sidecar(artefact: str, content: bytes, shared: Mapping[str, Any], drawn: str
     return (json.dumps(whole, indent=1, sort_keys=True, ensure_ascii=True) + "\n").encode()
 
 
+def linked(artefact: str, content: bytes, shared: Mapping[str, Any], drawn: str | None = None) -> bytes:
+    """As ``sidecar``, with what all artefacts share named instead of repeated."""
+    whole = provenance_file(shared)
+    up = "../" * artefact.count("/")
+    own = {key: shared[key] for key in ("schema", "grid", "command", "checkpoint_policy", "made_with")}
+    cells = [{"run": cell["run"], "state": cell["state"]} for cell in shared["cells"]]
+    own |= {"cells": cells, "provenance": {"file": f"{up}{PROVENANCE}", "sha256": sha256(whole)}}
+    return sidecar(artefact, content, own, drawn)
+
+
+def provenance_file(shared: Mapping[str, Any]) -> bytes:
+    """provenance.json: the shared part, without what depends on the versions at hand."""
+    stable = {key: value for key, value in shared.items() if key != "made_with"}
+    return (json.dumps(stable, indent=1, sort_keys=True, ensure_ascii=True) + "\n").encode()
+
+
 def _version(name: str) -> str:
     try:
         return version(name)
@@ -65,6 +86,7 @@ def _cell(run: RunView) -> dict[str, Any]:
         "provenance": {key: _compact(run.manifest[key]) for key in _PROVENANCE if key in run.manifest},
         "entropy_is": comparable.entropy_definition(run),
         "records": run.records,
+        **({"imports": run.manifest["imports"]} if "imports" in run.manifest else {}),
         "notes": list(run.notes),
     }
 

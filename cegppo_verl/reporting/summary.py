@@ -13,6 +13,7 @@ from cegppo_verl.reporting.numbers import AccuracyRow
 from cegppo_verl.reporting.runs import RunView
 from cegppo_verl.stats import Interval
 
+FEW = 6  # arms; of more a sentence each would bury the rest
 INACTIVE = 0.001  # below this share of tokens the methods of this family hardly differ
 
 
@@ -64,7 +65,7 @@ def _entropy(study: Study) -> list[str]:
     )
     first = f"Entropy ended {ends_at} ({listing}; {unit})."
     baseline = ends[0][0]
-    others = [arm for arm, _ in ends[1:]] if baseline is whole.arms[0] else []
+    others = [arm for arm, _ in ends[1:]] if baseline is whole.arms[0] and len(ends) <= FEW else []
     return [first, *(_below(arm, baseline) for arm in others), *left_out]
 
 
@@ -101,7 +102,16 @@ def _accuracy(study: Study, benchmark: str, rows: Sequence[AccuracyRow]) -> list
     k = study.samples_per_problem(benchmark)
     listing = ", ".join(f"{row.arm.name} {text.percent(interval)}" for row, interval in own)
     first = f"Final accuracy on {benchmark}, avg@{k} in % with 95 % interval: {listing}. {_overlap(own)}"
-    return [first.strip(), *(_difference(row, study) for row, _ in own if row.difference)]
+    compared = [row for row, _ in own if row.difference]
+    if len(compared) < FEW:
+        return [first.strip(), *(_difference(row, study) for row in compared)]
+    apart = [row for row in compared if row.difference and row.difference.interval.excludes_zero]
+    others = len(compared) - len(apart)
+    rest = (
+        f"On {benchmark} {others} of {len(compared)} arms are not told apart from {study.arms[0].name}: "
+        "their intervals of the paired difference include zero (table and figure of differences)."
+    )
+    return [first.strip(), *(_difference(row, study) for row in apart), *([rest] if others else [])]
 
 
 def _overlap(rows: Sequence[tuple[AccuracyRow, Interval]]) -> str:

@@ -28,11 +28,12 @@ class Entry:
 
 @dataclass(frozen=True)
 class Row:
-    """A row with its header; ``index`` is the arm's colour."""
+    """A row with its header; ``index`` is the arm's colour, ``run`` the run it is about, if it is one."""
 
     head: str
     index: int
     entries: tuple[Entry, ...]
+    run: str = ""
 
 
 @dataclass(frozen=True)
@@ -149,16 +150,17 @@ def _accuracy_record(row: AccuracyRow) -> dict[str, Any]:
         "benchmark": row.benchmark,
         "step": row.step,
         "seeds": len(row.arm.finished),
-        **_interval_fields(f"avg@{row.k}", row.accuracy),
-        **_interval_fields(f"pass@{row.k}", row.pass_k),
-        **_interval_fields("difference", difference),
+        **interval_fields(f"avg@{row.k}", row.accuracy),
+        **interval_fields(f"pass@{row.k}", row.pass_k),
+        **interval_fields("difference", difference),
         "p": row.difference.p_value if row.difference else None,
         "p_holm": None if np.isnan(row.p_holm) else row.p_holm,
         "missing": row.missing or row.no_difference,
     }
 
 
-def _interval_fields(name: str, interval: Interval | None) -> dict[str, float | None]:
+def interval_fields(name: str, interval: Interval | None) -> dict[str, float | None]:
+    """Point and ends for a record; None where there is none."""
     parts = {"": "point", "_low": "low", "_high": "high"}
     values = {suffix: getattr(interval, part, None) for suffix, part in parts.items()}
     return {name + suffix: None if v is None or np.isnan(v) else v for suffix, v in values.items()}
@@ -254,7 +256,9 @@ def training_table(study: Study) -> Table:
     """Cost, clip activity and numerical agreement, run by run."""
     columns = ("Run", "Steps", *(column.title for column in _TRAINING))
     rows = tuple(
-        Row(f"{run.arm}, seed {run.seed}", _index(study, run), _training_entries(run)) for run in study.runs
+        Row(f"{run.arm}, seed {run.seed}", arm.index, _training_entries(run), run.name)
+        for arm in study.arms
+        for run in arm.runs
     )
     records = tuple(_training_record(run) for run in study.runs)
     return Table("training", f"Training, run by run. {_TRAINING_COLUMNS}", columns, rows, records)
@@ -263,10 +267,6 @@ def training_table(study: Study) -> Table:
 def _training_record(run: RunView) -> dict[str, Any]:
     values = {column.key: column.read(run) for column in _TRAINING}
     return {"run": run.name, "steps": run.metrics.last_step, **values}
-
-
-def _index(study: Study, run: RunView) -> int:
-    return next(arm.index for arm in study.arms if arm.name == run.arm)
 
 
 def _training_entries(run: RunView) -> tuple[Entry, ...]:

@@ -56,6 +56,11 @@ def scientific(value: float) -> str:
     return text.replace("-", MINUS)
 
 
+def file_name(foreign: str) -> str:
+    """Foreign text as a part of a file name."""
+    return "".join(c if c.isalnum() or c in "-_." else "_" for c in foreign)
+
+
 def visible(text: object, limit: int | None = None) -> str:
     """Foreign text with control, bidirectional-override and unpaired surrogate characters made visible.
 

@@ -54,7 +54,8 @@ def made(tmp_path_factory):  # type: ignore[no-untyped-def]
     rows[-1]["problem_id"] = "amc23/0"
     dump.write_text("".join(json.dumps(row) + "\n" for row in rows))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("cegppo_verl.reporting.canvas._png", lambda figure: b"")
+        for form in ("png", "pdf"):
+            patch.setattr(f"cegppo_verl.reporting.canvas._{form}", lambda figure: b"")
         done = cegppo(truth, root / "reports")
     assert done.exit_code == 0, done.output
     return truth, root / "reports" / "table1_methods"
@@ -166,8 +167,9 @@ def test_entropy_in_the_report_is_the_truth(made) -> None:
 
 def test_the_sidecar_names_the_published_file(made) -> None:
     beside = json.loads((made[1] / "tables" / "table1.tex.json").read_text())
-    assert set(beside["published"]) == {"cegppo_table1.csv"}
-    assert beside["cells"][0]["entropy_is"] == "token-mean, temperature 1"
+    shared = json.loads((made[1] / "tables" / beside["provenance"]["file"]).read_text())
+    assert set(shared["published"]) == {"cegppo_table1.csv"}
+    assert shared["cells"][0]["entropy_is"] == "token-mean, temperature 1"
 
 
 @pytest.mark.parametrize(("seeds", "best"), [(2, None), (3, 1)])
@@ -180,7 +182,8 @@ def test_two_seeds_make_no_bold_however_far_ahead(seeds: int, best: int | None) 
 
 @pytest.fixture
 def no_png(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cegppo_verl.reporting.canvas._png", lambda figure: b"")
+    for form in ("png", "pdf"):
+        monkeypatch.setattr(f"cegppo_verl.reporting.canvas._{form}", lambda figure: b"")
 
 
 @pytest.mark.usefixtures("no_png")

@@ -14,12 +14,13 @@ from cegppo_verl.errors import UserError
 from cegppo_verl.launch.reports import _of_command
 from cegppo_verl.reporting import comparable
 from cegppo_verl.reporting.check import differences
+from cegppo_verl.reporting.page import Aims
 from cegppo_verl.reporting.report import build_report, write_report
 from cegppo_verl.reporting.runs import RunView
 from cegppo_verl.reporting.scores.sweeps import NOT_IN_GRID, sweep_tables
 
 VERDICTS = np.array([[1, 0], [1, 1], [0, 0], [1, 0]])
-AIMS = ("demo", "why", "because", "else")
+AIMS = Aims("demo", "why", "because", "else")
 
 
 def runs(root: Path, **changes) -> list[RunView]:  # type: ignore[no-untyped-def]
@@ -30,7 +31,7 @@ def runs(root: Path, **changes) -> list[RunView]:  # type: ignore[no-untyped-def
 @pytest.fixture(scope="module")
 def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("kept")
-    write_report(*AIMS, runs(root / "runs"), root, "cegppo report demo.yaml")
+    write_report(AIMS, runs(root / "runs"), root, "cegppo report demo.yaml")
     return root
 
 
@@ -41,7 +42,7 @@ def report(kept: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def expected(kept: Path) -> dict[str, bytes]:
-    return build_report(*AIMS, runs(kept / "runs"), "cegppo report demo.yaml")
+    return build_report(AIMS, runs(kept / "runs"), "cegppo report demo.yaml")
 
 
 def test_a_report_follows_from_its_records(report: Path, expected: dict[str, bytes]) -> None:
@@ -89,7 +90,7 @@ def test_what_was_changed_by_hand_is_named(
 
 def test_another_curve_is_another_figure(kept: Path, report: Path, tmp_path: Path) -> None:
     moved = runs(tmp_path / "moved", entropy=lambda step: 1.3 - 0.03 * step)
-    found = differences(report, build_report(*AIMS, moved, "cegppo report demo.yaml"))
+    found = differences(report, build_report(AIMS, moved, "cegppo report demo.yaml"))
     assert any(line.startswith("figures/accuracy-entropy.svg.json: drawn differs") for line in found)
     assert not any(line.startswith("figures/clip-anatomy.svg.json: drawn") for line in found)
     assert any("records changed" in line and "attempts/001/metrics.jsonl" in line for line in found)

@@ -15,11 +15,12 @@ from cegppo_verl.records.status import FAILED, PLANNED, RUNNING, STALLED, Status
 from cegppo_verl.reporting import RunView
 from cegppo_verl.reporting.arms import studies
 from cegppo_verl.reporting.numbers import final_accuracy
+from cegppo_verl.reporting.page import Aims
 from cegppo_verl.reporting.report import build_report
 from cegppo_verl.reporting.summary import summarise
 from cegppo_verl.reporting.tables import Table, study_tables
 
-AIMS = ("Does it help?", "It does.", "It does not.")
+AIMS = Aims("demo", "Does it help?", "It does.", "It does not.")
 
 
 def block(right: int, half: int, wrong: int) -> np.ndarray:
@@ -237,7 +238,7 @@ def test_two_of_three_seeds(tmp_path: Path) -> None:
 def test_scales_are_kept_apart(tmp_path: Path) -> None:
     views = [arm("grpo", BASE, scale=scale).view(tmp_path) for scale in ("toy-xs", "toy-s")]
     assert [study.scale for study in studies(views)] == ["toy-xs", "toy-s"]
-    files = build_report("demo", *AIMS, views, "make")
+    files = build_report(AIMS, views, "make")
     assert {"figures/accuracy-entropy-toy-s.svg", "tables/entropy-toy-xs.csv"} <= set(files)
 
 
@@ -248,4 +249,4 @@ def test_timeouts_are_told_apart_from_wrong_answers(tmp_path: Path) -> None:
 
 def test_a_grid_without_runs_is_refused() -> None:
     with pytest.raises(UserError, match="no runs"):
-        build_report("demo", *AIMS, [], "make")
+        build_report(AIMS, [], "make")
