@@ -5,6 +5,9 @@ prompt is followed when all its constraints are. Strict looks at the response it
 defines it, takes a constraint as followed if one of eight forms of the response follows it: without its first
 line, its last line or both (introductions and farewells), each with and without its asterisks (emphasis).
 
+Every check takes time linear in the response: a model that repeats itself writes 100,000 dots in a row, and a
+pattern that tries each of them again would hold a reward worker for hours.
+
 Words are runs of letters, digits, apostrophes and hyphens in any script; sentences end in . ! ? … or their
 full-width forms; paragraphs are parted by empty lines; bullets are lines that begin with "-", "*" or "•".
 """
@@ -24,9 +27,11 @@ VERSION = 1  # raise it when the same response could get another verdict
 MOST_CHARACTERS = 400_000  # a longer response follows nothing
 
 _WORD = re.compile(r"\w+(?:['’\-]\w+)*")
-_SENTENCE_END = re.compile(r"[.!?…。！？]+[\"'”’)\]]*(?=\s|$|[^\x00-\x7f])")
+# A stop inside a run of stops begins no match: what it could reach, the first stop of the run reaches, too.
+_SENTENCE_END = re.compile(r"(?<![.!?…。！？])[.!?…。！？]+[\"'”’)\]]*(?=\s|$|[^\x00-\x7f])")
 _BULLET = re.compile(r"^[ \t]*[-*•][ \t]+\S", re.MULTILINE)
-_FENCE = re.compile(r"^```(?:json)?\s*\n(.*)\n```$", re.DOTALL | re.IGNORECASE)
+_FENCE = re.compile(r"```(?:json)?(\s*+)", re.IGNORECASE)
+_TITLE = re.compile(r"<<([^<>\n]+)>>")
 
 
 def _words(text: str) -> list[str]:
@@ -92,12 +97,20 @@ def ends_with(text: str, phrase: str) -> bool:
 
 def json_format(text: str) -> bool:
     """The whole response is one JSON value, in a fenced block or bare."""
-    fenced = _FENCE.match(text.strip())
     try:
-        json.loads(fenced.group(1) if fenced else text)
+        fenced = _fenced(text.strip())
+        json.loads(text if fenced is None else fenced)
     except (ValueError, RecursionError):
         return False
     return True
+
+
+def _fenced(text: str) -> str | None:
+    """What stands in a fenced block, from its first line that is not blank; None: the text is none."""
+    fence = _FENCE.match(text)
+    if fence is None or "\n" not in fence[1] or not text.endswith("\n```"):
+        return None
+    return text[fence.start(1) + fence[1].rindex("\n") + 1 : -len("\n```")]
 
 
 def lower_case(text: str) -> bool:
@@ -123,7 +136,7 @@ def quoted(text: str) -> bool:
 
 def title(text: str) -> bool:
     """A title in double angle brackets, <<like this>>."""
-    return re.search(r"<<[^<>\n]*[^<>\s][^<>\n]*>>", text) is not None
+    return any(found.strip() for found in _TITLE.findall(text))
 
 
 def placeholders(text: str, least: int) -> bool:

@@ -1,6 +1,7 @@
 """Every verifiable constraint, each way; parameters are checked; strict and loose scoring as in IFEval."""
 
 import json
+import time
 
 import pytest
 
@@ -120,3 +121,34 @@ def test_a_broken_row_is_the_graders_error(truth):
 def test_hostile_responses_end(text):
     checks = [Constraint(name, parameters) for name, parameters, _, _ in CASES]
     assert len(verdicts(text, checks, loose=True)) == len(checks)
+
+
+@pytest.mark.parametrize("text", ["." * 50_000 + "a", "<<" + "a" * 50_000, "```" + "\n" * 50_000 + "x"])
+def test_a_response_that_repeats_itself_takes_no_quadratic_time(text):
+    checks = [Constraint(name, parameters) for name, parameters, _, _ in CASES]
+    start = time.process_time()
+    verdicts(text, checks)
+    assert time.process_time() - start < 2.0  # each of the three took 5 to 70 s before
+
+
+@pytest.mark.parametrize(
+    ("text", "sentences"),
+    [("A.。B c", 2), ("A.B c", 1), ("A…!? B", 2), ("A.\".'B C.", 1), ("A.” B", 2), ("A.”B", 2), ("...a", 1)],
+)
+def test_where_a_run_of_stops_ends_a_sentence(text, sentences):
+    assert Constraint("sentence_count", {"least": sentences, "most": sentences}).holds(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("```json\n\n {}\n```", True),
+        ("```\n```", False),
+        ("``` {}\n```", False),
+        ("```\n\f{}\n```", False),
+        ("```JSON \n[1]\n```\n", True),
+        ("```\n{}```", False),
+    ],
+)
+def test_json_in_a_fence(text, expected):
+    assert Constraint("json_format", {}).holds(text) is expected
