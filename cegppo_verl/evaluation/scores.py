@@ -27,7 +27,8 @@ def problems(source: Source) -> pd.DataFrame:
 
     Columns besides these: ``n`` graded and ``c`` correct samples, ``rows`` samples, ``majority`` (share of
     the most frequent answers of all n samples that are right: ties share; no answer has no vote, and nothing
-    but no answer is 0; NaN without a graded sample), and sums and counts of tokens and truncations.
+    but no answer is 0; NaN without a graded sample, and where right samples have no answer on record, as in
+    code and instructions), and sums and counts of tokens and truncations.
 
     Raises:
         UserError: as ``records.votes.votes``.
@@ -40,14 +41,25 @@ def problems(source: Source) -> pd.DataFrame:
         found[{"correct_count": "n", "correct_sum": "c"}.get(name, name)] = totals(
             codes(answers[name]), first
         )
-    found["majority"] = np.where(found["n"] > 0, _majority(answers, first), np.nan)
+    votes_known = (found["n"] > 0) & (_without_answer(answers, first) == 0)
+    found["majority"] = np.where(votes_known, _majority(answers, first), np.nan)
     return found.sort_values(list(KEY), ignore_index=True)
 
 
+def _without_answer(answers: pa.Table, first: np.ndarray) -> np.ndarray:
+    """Right samples of which nobody recorded the answer: their vote cannot be counted."""
+    given = _given(answers)
+    return totals(np.where(given, 0, codes(answers["correct_sum"])), first)
+
+
+def _given(answers: pa.Table) -> np.ndarray:
+    text = answers["extracted"].combine_chunks().cast(pa.string())
+    return pc.not_equal(text, "").fill_null(False).to_numpy(zero_copy_only=False)
+
+
 def _majority(answers: pa.Table, first: np.ndarray) -> np.ndarray:
-    given = answers["extracted"].combine_chunks().cast(pa.string())
     counted = codes(answers["correct_count"])
-    cast = pc.not_equal(given, "").fill_null(False).to_numpy(zero_copy_only=False) & (counted > 0)
+    cast = _given(answers) & (counted > 0)
     counted = np.where(cast, counted, 0)
     most = np.repeat(largest(counted, first), np.diff(np.append(first, len(counted))))
     top = cast & (counted == most)
@@ -64,8 +76,9 @@ def scores(source: Source, ks: Sequence[int] = ()) -> pd.DataFrame:
     Returns:
         cell, seed, step, benchmark, ``problems``, ``samples``, ``ungraded``, ``k`` (fewest graded samples of
         a problem), ``avg`` (mean over problems of the mean over samples), ``pass@<k>`` (NaN unless every
-        problem has k graded samples), ``maj`` (of all samples of a problem), ``truncated`` (share of the
-        samples of which it is known), ``tokens`` (mean per response, of those known).
+        problem has k graded samples), ``maj`` (of all samples of a problem; NaN where a right sample has no
+        answer on record), ``truncated`` (share of the samples of which it is known), ``tokens`` (mean per
+        response, of those known).
     """
     return summarise(problems(source), ks)
 
@@ -81,7 +94,9 @@ def summarise(table: pd.DataFrame, ks: Sequence[int] = ()) -> pd.DataFrame:
         estimates = pd.Series(pass_at_k(table["n"].to_numpy(), table["c"].to_numpy(), k), table.index)
         column = table.assign(value=estimates).groupby(list(EVALUATION), sort=True, observed=True)["value"]
         found[f"pass@{k}"] = column.mean().where(found["k"] >= k)
-    found["maj"] = groups["majority"].mean()
+    silent = table.assign(silent=table["majority"].isna() & (table["n"] > 0))
+    unknown = silent.groupby(list(EVALUATION), sort=True, observed=True)["silent"].any()
+    found["maj"] = groups["majority"].mean().where(~unknown)
     for name in ("truncated", "tokens"):
         total, count = groups[f"{name}_sum"].sum(), groups[f"{name}_count"].sum()
         found[name] = cell_means(count.to_numpy(), total.to_numpy())

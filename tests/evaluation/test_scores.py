@@ -70,6 +70,17 @@ def test_what_is_not_known_is_nan_and_not_zero(tmp_path: Path) -> None:
     assert found[["avg", "maj", "truncated", "tokens"]].isna().all()
 
 
+@pytest.mark.parametrize(("answers", "expected"), [("r", np.nan), ("x", 0.0)])
+def test_without_recorded_answers_there_is_no_majority_and_it_is_not_zero(
+    tmp_path: Path, answers: str, expected: float
+) -> None:
+    """Code and instructions: right samples have no extracted answer, wrong ones have a cause."""
+    silent = [row | {"extracted": ""} for row in problem("a", answers * 3)] + problem("b", "xxx")
+    found = scores(write(tmp_path / "t.parquet", silent)).iloc[0]
+    assert found["avg"] == (0.5 if answers == "r" else 0.0)
+    assert found["maj"] == pytest.approx(expected, nan_ok=True)
+
+
 def test_ungraded_samples_are_left_out(tmp_path: Path) -> None:
     rows = problem("a", "rxx")
     rows[2]["correct"] = None
