@@ -16,6 +16,7 @@ from cegppo_verl.evaluation import answers, shards
 from cegppo_verl.launch.evaluate import command
 from cegppo_verl.launch.evaluate.tasks import Changes
 from cegppo_verl.records import table
+from cegppo_verl.records.evaluations import load_evaluations
 from cegppo_verl.records.rundir import RunDir
 
 HERE = Path(__file__).parent
@@ -132,6 +133,19 @@ def test_the_table_has_the_columns_of_all_records(model: str, tmp_path: Path) ->
     for row, line in zip(frame.to_dict("records"), lines, strict=True):
         assert row == {name: line[name] for name in row}
     assert set(frame["outcome"]) == {"correct", "wrong"}
+
+
+def test_reports_see_what_is_whole(model: str, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    run(model, out, limit=11)
+    (partial,) = load_evaluations(out)
+    assert (partial.k, partial.notes) == ({}, ("no benchmark is complete",))
+    done = run(model, out)
+    (whole,) = load_evaluations(out)
+    assert (whole.kind, whole.cell, whole.scale) == ("model", done.subject.who.cell, "toy-xs")
+    assert (whole.k, len(whole.samples)) == ({"pick-val": 2}, 12)
+    assert whole.decoding["hash"] == done.tasks[0].decoding.hash
+    assert whole.samples["correct"].mean() == done.results()[0].avg.point
 
 
 def test_a_new_grader_version_grades_again_and_samples_nothing(

@@ -45,6 +45,7 @@ def test_a_cell_is_its_newest_checkpoint_unless_told_otherwise(cell: RunDir, tmp
     assert newest.who.cell == identity
     assert newest.source == str(cell.checkpoints.resolve() / "global_step_2" / "actor")
     assert newest.name == cell.path.name
+    assert newest.role == "cell"
 
 
 def test_a_checkpoint_folder_belongs_to_its_cell(cell: RunDir, tmp_path: Path) -> None:
@@ -56,7 +57,7 @@ def test_a_checkpoint_folder_belongs_to_its_cell(cell: RunDir, tmp_path: Path) -
 def test_base_is_the_same_for_all_cells_of_a_scale(cell: RunDir, tmp_path: Path) -> None:
     base = find(f"{cell.cell()['id']}@base", tmp_path)
     assert base == find("toy-xs", tmp_path)
-    assert (base.who.step, base.who.seed, base.source) == (0, 0, "toy-xs")
+    assert (base.who.step, base.who.seed, base.source, base.role) == (0, 0, "toy-xs", "base")
     assert base.who.cell != find("toy-s", tmp_path).who.cell
 
 
@@ -73,6 +74,7 @@ def test_folders_with_other_weights_are_other_models(tmp_path: Path) -> None:
         (folder / "config.json").write_text("{}")
         (folder / "model.safetensors").write_bytes(weights)
         names.append(find(str(folder), tmp_path, "toy-xs").who.cell)
+        assert find(str(folder), tmp_path, "toy-xs").role == "model"
     assert names[0] != names[1]
 
 
@@ -137,6 +139,16 @@ def test_bad_changes_are_refused(tmp_path: Path, changes: Changes, message: str)
 def test_the_number_format_is_part_of_the_decoding(tmp_path: Path) -> None:
     (task,) = tasks(find("toy-xs", tmp_path), Changes(problems=2), "vllm-0")
     assert task.decoding == Decoding(1.0, 1.0, 6, "vllm-0 float32")
+
+
+@pytest.mark.parametrize("benchmark", ["pick-val", "words-val", "code-toy-val", "instruct-toy-val"])
+def test_fewer_problems_are_the_first_of_more(tmp_path: Path, benchmark: str) -> None:
+    """Else a quick look at ten would replace answers of five hundred under the same ids."""
+    few, many = (
+        tasks(find("toy-xs", tmp_path), Changes(benchmarks=[benchmark], problems=n), "vllm-0")[0].problems
+        for n in (5, 400 if benchmark in ("pick-val", "words-val") else 50)
+    )
+    assert few == many[:5]
 
 
 def test_engines_as_many_as_gpus_allow() -> None:

@@ -1,19 +1,20 @@
 """``cegppo eval``: sample what is missing, grade it, record it, and give the numbers of all that is there.
 
 Records: ``<out>/<subject>/step-<N>-<decoding>/`` has ``manifest.json``, ``samples.jsonl``,
-``samples.parquet`` and, before they are joined, ``shards/``. The same call again samples what is missing.
+``samples.parquet``, ``complete.json`` and, before they are joined, ``shards/``; ``records/evaluations.py``
+reads them. The same call again samples what is missing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from rich.console import Console
 
 from cegppo_verl.errors import UserError
-from cegppo_verl.evaluation import session, shards
+from cegppo_verl.evaluation import complete, session, shards
 from cegppo_verl.evaluation.fingerprint import fingerprint
 from cegppo_verl.evaluation.plan import Item, Task
 from cegppo_verl.evaluation.results import Result, result
@@ -100,6 +101,7 @@ def evaluate(evaluation: Evaluation, console: Console) -> list[Result]:
         if not held:
             raise UserError("another process evaluates this", file=base.path, hint="wait for it, or stop it")
         _require_same_weights(evaluation)
+        complete.take_back(evaluation.tasks, evaluation.folders)
         _regrade(evaluation, console)
         items = session.still_missing(evaluation.tasks, evaluation.folders)
         if items:
@@ -107,6 +109,7 @@ def evaluate(evaluation: Evaluation, console: Console) -> list[Result]:
         for folder in evaluation.folders.values():
             if folder.is_dir():
                 shards.compact(folder)
+        complete.state(evaluation.tasks, evaluation.folders)
     return evaluation.results()
 
 
@@ -167,7 +170,7 @@ def _write_manifests(evaluation: Evaluation) -> None:
         RunDir(folder).update_manifest(
             schema=1,
             kind="evaluation",
-            subject={"name": subject.shown, "cell": subject.who.cell, "step": subject.who.step},
+            subject={"name": subject.shown, "kind": subject.role, **asdict(subject.who)},
             scale=subject.scale.name,
             decoding=task.decoding.as_json(),
             weights=_weights(subject),

@@ -44,6 +44,7 @@ class Subject:
         shown: for people.
         source: folder or name of the model; with kind "checkpoint" the ``actor`` folder.
         settings: of the cell; None for a model that was not trained here.
+        role: as what it stands in reports (``records/evaluations.py``): cell, base, checkpoint or model.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Subject:
     source: str
     scale: catalog.Scale
     settings: Settings | None = None
+    role: Literal["cell", "base", "checkpoint", "model"] = "model"
 
     def model(self) -> str:
         """What vLLM loads; built or merged when it is not there.
@@ -108,7 +110,8 @@ def _base(scale: catalog.Scale) -> Subject:
     identity = digest({"base": scale.identity()})
     kind: Literal["ours", "model"] = "ours" if scale.model.name in MODELS else "model"
     name = f"{BASE}__{scale.name}-{identity}"
-    return Subject(name, f"{scale.name}, before training", Who(identity, 0, 0), kind, scale.model.name, scale)
+    shown, who = f"{scale.name}, before training", Who(identity, 0, 0)
+    return Subject(name, shown, who, kind, scale.model.name, scale, role="base")
 
 
 def _cell(target: Target, at: str) -> Subject:
@@ -128,9 +131,8 @@ def _cell(target: Target, at: str) -> Subject:
     shown = f"{target.slug}, step {step} of {total}"
     settings = validate(Settings, target.cell["settings"])
     who = Who(target.id, int(target.cell["seed"]), step)
-    return Subject(
-        f"{target.slug}-{target.id}", shown, who, "checkpoint", str(actor.resolve()), scale, settings
-    )
+    name, source = f"{target.slug}-{target.id}", str(actor.resolve())
+    return Subject(name, shown, who, "checkpoint", source, scale, settings, "cell")
 
 
 def _path(path: Path, scale: str | None) -> Subject:
@@ -158,7 +160,8 @@ def _checkpoint(folder: Path, step: int, scale: str | None) -> Subject:
     identity = digest({"shards": fingerprint(shards(actor))})
     name = f"{folder.parents[1].name}-{identity}"
     shown = f"{folder.parents[1].name}, step {step}"
-    return Subject(name, shown, Who(identity, 0, step), "checkpoint", str(actor), found)
+    who = Who(identity, 0, step)
+    return Subject(name, shown, who, "checkpoint", str(actor), found, role="checkpoint")
 
 
 def _model(source: str, identity: str, scale: catalog.Scale) -> Subject:

@@ -14,14 +14,12 @@ from cegppo_verl.experiment.final_evaluation import FinalBenchmark, FinalEvaluat
 from cegppo_verl.experiment.recipe import resolve_settings
 from cegppo_verl.launch.evaluate.subject import Subject
 from cegppo_verl.launch.jobs import DATA_SEED
-from cegppo_verl.toy import assets, code, instruct
+from cegppo_verl.toy import assets
 from cegppo_verl.toy.benchmarks import benchmark_name
 from cegppo_verl.toy.store import assets_root
 
 FILES = (".jsonl", ".parquet")
 DEFAULT_SAMPLES = 1  # of a benchmark that no preset mentions
-# Generated benchmarks that no training task has, and how many problems there are.
-UNTRAINED = {"code-toy": code.MOST["validation"], "instruct-toy": instruct.MOST["validation"]}
 
 
 @dataclass(frozen=True)
@@ -77,15 +75,13 @@ def _chosen(word: str, plan: FinalEvaluation) -> tuple[FinalBenchmark, Path | No
     known = next((b for b in plan.benchmarks if b.name == word), None)
     if known is None and _task_of(word) is None:
         names = {name for task in catalog.tasks().values() for name in task.benchmarks}
-        names |= {f"{task}-val" for task in UNTRAINED}
         raise UserError(f"unknown benchmark '{word}'", key="--benchmark", hint=did_you_mean(word, names))
     return known or FinalBenchmark(name=word, samples=DEFAULT_SAMPLES), None
 
 
 def _task_of(benchmark: str) -> str | None:
     """The task that has a benchmark."""
-    known = {name: task.name for task in catalog.tasks().values() for name in task.benchmarks}
-    return known.get(benchmark) or {f"{task}-val": task for task in UNTRAINED}.get(benchmark)
+    return next((task.name for task in catalog.tasks().values() if benchmark in task.benchmarks), None)
 
 
 def _task(
@@ -128,7 +124,7 @@ def _problems(name: str, file: Path | None, count: int | None) -> tuple[Problem,
 
     table = _file(name, file, count) if file else _known(name, count)
     rows = pq.read_table(table).to_pylist()
-    return tuple(problem_of(row) for row in rows)
+    return tuple(problem_of(row) for row in rows[:count])
 
 
 def _file(name: str, file: Path, count: int | None) -> Path:
@@ -136,14 +132,16 @@ def _file(name: str, file: Path, count: int | None) -> Path:
 
 
 def _known(name: str, count: int | None) -> Path:
+    """The table of a benchmark; of a generated one with all problems there are.
+
+    Drawing fewer may give others under the same ids (``toy/pick.py`` does); the first of all stay the same.
+    """
     task = _task_of(name)
     assert task is not None  # names are checked before
-    if task in UNTRAINED:
-        return assets.ensure_data(task, name, n=count or UNTRAINED[task], seed=DATA_SEED, report=_quiet)
-    source = catalog.task(task).benchmarks.get(name)
-    if source is not None and source.file is not None:
+    source = catalog.task(task).benchmarks[name]
+    if source.file is not None:
         return _file(name, catalog.benchmark_files(task, [name], assets_root())[0], count)
-    n = count or (source.problems if source else 0)
+    n = max(count or 0, source.problems)  # more than there are: the generator says so
     return assets.ensure_data(task, name, n=n, seed=DATA_SEED, report=_quiet)
 
 
