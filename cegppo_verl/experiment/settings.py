@@ -71,7 +71,7 @@ class Settings(Strict):
     trained on in mini-batches of ``mini_batch_size`` prompts, ``ppo_epochs`` times over.
     """
 
-    task: Literal["pick", "words", "math"]
+    task: Literal["pick", "words", "math", "code-toy", "instruct-toy"]
     train_prompts: Whole | None = Field(description="size of the generated training set; null for real data")
     total_steps: Whole = Field(description="training steps, i.e. rollout batches")
     train_batch_size: Whole = Field(description="prompts per training step")

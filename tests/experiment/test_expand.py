@@ -189,13 +189,14 @@ def test_importing_is_light() -> None:
 
 
 def test_the_catalogue_knows_how_many_problems_there_are() -> None:
-    from cegppo_verl.toy import pick, words
+    from cegppo_verl.toy import code, instruct, pick, words
 
     known = catalog.tasks()
     assert known["pick"].train_problems == len(pick.all_prompts("train"))
     assert known["pick"].benchmarks["pick-val"].problems == len(pick.all_prompts("validation"))
-    assert known["words"].train_problems == words.MOST["train"]
-    assert known["words"].benchmarks["words-val"].problems == words.MOST["validation"]
+    for name, module in {"words": words, "code-toy": code, "instruct-toy": instruct}.items():
+        assert known[name].train_problems == module.MOST["train"]
+        assert known[name].benchmarks[f"{name}-val"].problems == module.MOST["validation"]
 
 
 def test_null_problems_are_all_there_are() -> None:

@@ -215,6 +215,18 @@ def test_the_grader_is_the_one_that_is_installed() -> None:
     assert grader_id() == identity.GRADER_VERSION
 
 
+@pytest.mark.parametrize("task", ["pick", "words", "code-toy", "instruct-toy"])
+def test_the_grader_of_a_task_is_that_of_its_rows(task: str) -> None:
+    from cegppo_verl.evaluation.graders import grader_id
+    from cegppo_verl.toy.assets import TASKS
+
+    (row,) = TASKS[task][0]("validation", f"{task}-val", 1, 0)
+    settings = Settings.model_validate(change(SETTINGS, "task", task))
+    content = identity.content("cegppo", PARAMS, catalog.Scale.model_validate(SCALE), settings, 1)
+    assert content["grader"] == grader_id(row["extra_info"]["extract"])
+    assert task == "pick" or content["data"] == TASKS[task][1]
+
+
 def test_a_new_recipe_is_a_new_model(monkeypatch: pytest.MonkeyPatch) -> None:
     before = catalog.scale("toy-s").identity()
     monkeypatch.setattr(catalog, "model_recipe", lambda name: {"steps": 1})
