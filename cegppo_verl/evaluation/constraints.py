@@ -5,8 +5,8 @@ prompt is followed when all its constraints are. Strict looks at the response it
 defines it, takes a constraint as followed if one of eight forms of the response follows it: without its first
 line, its last line or both (introductions and farewells), each with and without its asterisks (emphasis).
 
-Every check takes time linear in the response: a model that repeats itself may write 100,000 dots in a row, and
-with a pattern that tried again from each of them 20,000 took 11 s, growing with their square.
+Every check takes time linear in the response: a model that repeats itself may write 100,000 dots in a row,
+and with a pattern that tried again from each of them 20,000 took 11 s, growing with their square.
 
 Words are runs of letters, digits, apostrophes and hyphens in any script; sentences end in . ! ? … or their
 full-width forms; paragraphs are parted by empty lines; bullets are lines that begin with "-", "*" or "•".

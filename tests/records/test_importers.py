@@ -18,7 +18,7 @@ from cegppo_verl.errors import UserError
 from cegppo_verl.records.importers import KINDS, Options, Target, import_run, imported_runs, is_imported
 from cegppo_verl.records.metrics import load_metrics
 from cegppo_verl.records.rundir import RunDir
-from cegppo_verl.records.samples import load_samples
+from cegppo_verl.records.samples import completeness, load_samples
 
 TARGET = Target.parse("theirs/grpo", seed=3, scale="7b")
 
@@ -29,11 +29,11 @@ def lines(path: Path, rows: list[Any]) -> Path:
     return path
 
 
-def dump(folder: Path, step: int = 10) -> Path:
+def dump(folder: Path, step: int = 10, problems: int = 2) -> Path:
     """A dump as verl's own reward managers leave it: score and acc, no problem ids."""
     rows = [
         {"input": f"q{p}", "output": f"a{s}", "gts": "1", "score": score, "step": step, "data_source": "aime"}
-        for p in range(2)
+        for p in range(problems)
         for s, score in enumerate((1.0, -1.0, 0.5))
     ]
     return lines(folder / f"{step}.jsonl", rows).parent
@@ -241,6 +241,39 @@ def test_two_tools_may_tell_of_one_run(tmp_path: Path) -> None:
     assert RunDir(done.folder).cell()["settings"]["total_steps"] == 20
     assert [one["kind"] for one in RunDir(done.folder).manifest()["imports"]] == ["verl", "verl", "wandb"]
     assert sorted(p.name for p in done.folder.parent.iterdir()) == [done.folder.name]
+
+
+def test_an_imported_cell_plans_what_it_has(tmp_path: Path) -> None:
+    """So that reports know its k and find an evaluation of fewer problems incomplete."""
+    import_run("verl", dump(tmp_path / "theirs", 10), TARGET, tmp_path)
+    done = import_run("verl", dump(tmp_path / "more", 20, problems=1), TARGET, tmp_path)
+    cell = RunDir(done.folder).cell()
+    plan = cell["settings"]["eval"]["benchmarks"]
+    assert plan == [{"name": "aime", "samples": 3, "problems": 2}]
+    found = load_samples(done.folder, cell_id=cell["id"], seed=3)
+    assert completeness(found, 10, plan) == []
+    assert completeness(found, 20, plan) == ["step 20: aime: 1 of 2 problems"]
+    assert set(found.frame["decoding"]) == {""}
+    only_metrics = import_run("wandb", wandb_files(tmp_path)[0], Target("g", "a", 1), tmp_path).folder
+    assert RunDir(only_metrics).cell()["settings"]["eval"] == {"benchmarks": []}
+
+
+def test_an_import_killed_during_the_exchange_loses_nothing(tmp_path: Path, monkeypatch: Any) -> None:
+    import_run("verl", dump(tmp_path / "theirs", 10), TARGET, tmp_path)
+    real, moves = Path.rename, []
+
+    def killed(self: Path, to: Path) -> Path:
+        moves.append(to)
+        if len(moves) == 2:
+            raise KeyboardInterrupt
+        return real(self, to)
+
+    monkeypatch.setattr(Path, "rename", killed)
+    with pytest.raises(KeyboardInterrupt):
+        import_run("verl", dump(tmp_path / "more", 20), TARGET, tmp_path)
+    monkeypatch.undo()
+    done = import_run("verl", dump(tmp_path / "more", 20), TARGET, tmp_path)
+    assert load_samples(done.folder).steps() == [10, 20]
 
 
 def test_nothing_comes_in_twice(tmp_path: Path) -> None:

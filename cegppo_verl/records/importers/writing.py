@@ -20,6 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 import cegppo_verl
 from cegppo_verl.errors import UserError
 from cegppo_verl.records import atomic, samples
@@ -85,6 +87,8 @@ def store(found: Found, source: dict[str, Any], target: Target, results: Path) -
         OSError: the disk is full or read-only; what was there is unchanged.
     """
     place = target.folder(results)
+    if _aside(place).is_dir() and not place.exists():  # killed in the middle of the exchange
+        _aside(place).rename(place)
     known = read_json(place / "manifest.json") or {}
     if any(one.get("sha256") == source["sha256"] for one in known.get("imports", [])):
         raise UserError("this source is imported already", file=place, hint="remove the folder to redo it")
@@ -111,8 +115,8 @@ def _add(found: Found, source: dict[str, Any], target: Target, folder: Path) -> 
     imports = [*run.manifest().get("imports", []), {**source, "notes": found.notes, "imported": _now()}]
     stated = {"schema": 1, "state": IMPORTED, "cell": target.cell_id, "imports": imports}
     atomic.write_json(run.manifest_file, {**stated, "importer": cegppo_verl.__version__})
-    atomic.write_json(run.cell_file, _cell(target, run))
-    samples.load_samples(folder, cell_id=target.cell_id, seed=target.seed)
+    frame = samples.load_samples(folder, cell_id=target.cell_id, seed=target.seed).frame
+    atomic.write_json(run.cell_file, _cell(target, run, frame))
 
 
 def _add_samples(file: Path, rows: list[Row]) -> None:
@@ -134,7 +138,7 @@ def _finite(values: dict[str, float]) -> dict[str, float | None]:
     return {key: value if math.isfinite(value) else None for key, value in values.items()}
 
 
-def _cell(target: Target, run: RunDir) -> dict[str, Any]:
+def _cell(target: Target, run: RunDir, frame: pd.DataFrame) -> dict[str, Any]:
     steps = [int(file.stem) for file in run.validation.glob("*.jsonl")]
     for attempt in run.attempts():
         steps += [json.loads(line)["step"] for line in attempt.metrics_file.read_text().splitlines()]
@@ -145,10 +149,23 @@ def _cell(target: Target, run: RunDir) -> dict[str, Any]:
         "arm": target.arm,
         "scale": target.scale,
         "seed": target.seed,
-        "settings": {"total_steps": max(steps, default=0)},
+        "settings": {"total_steps": max(steps, default=0), "eval": {"benchmarks": _benchmarks(frame)}},
         "id": target.cell_id,
         "slug": f"{target.arm}__{target.scale}__seed{target.seed}",
     }
+
+
+def _benchmarks(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """As a cell plans them: k is the fewest samples of a problem; with fewer problems a step has gaps."""
+    counts = frame.groupby(["benchmark", "step", "problem"], observed=True).size()
+    fewest = counts.groupby(level="benchmark", observed=True).min()
+    problems = counts.groupby(level=["benchmark", "step"], observed=True).size()
+    most = problems.groupby(level="benchmark", observed=True).max()
+    return [{"name": str(n), "samples": int(fewest[n]), "problems": int(most[n])} for n in sorted(most.index)]
+
+
+def _aside(place: Path) -> Path:
+    return place.with_name(f".{place.name}.old")
 
 
 def _swap(staged: Path, place: Path) -> None:
@@ -156,7 +173,7 @@ def _swap(staged: Path, place: Path) -> None:
         staged.chmod(0o755)
         staged.rename(place)
         return
-    aside = place.with_name(f".{place.name}.old")
+    aside = _aside(place)
     shutil.rmtree(aside, ignore_errors=True)
     staged.chmod(0o755)
     place.rename(aside)
