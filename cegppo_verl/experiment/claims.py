@@ -6,7 +6,7 @@ verdict follows from records by rule, and nobody chooses a test after having see
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -91,6 +91,31 @@ class Claim(Strict):
         return tuple(self.slope.over) if self.slope else (self.level.arm,) if self.level else ()
 
 
+class Agreement(Strict):
+    """Two engines on the same grid: do their runs agree within a margin that was stated beforehand?"""
+
+    between: Annotated[tuple[str, str], Field(strict=False)] = Field(description="two names of the evidence")
+    arms: list[str] = Field(min_length=1)
+    measure: Measure
+    margin: Annotated[float, Field(gt=0, strict=False)] = Field(
+        description="the largest difference that does not matter, in the measure's shown unit"
+    )
+    why: Prose = Field(description="why that margin")
+
+
+class Exploration(Strict):
+    """One difference under several conditions: described with intervals, decides nothing."""
+
+    name: Name
+    question: Prose
+    measure: Measure
+    over: str = Field(description="what varies, with its unit: the axis")
+    points: dict[str, Annotated[tuple[str, str, str], Field(strict=False)]] = Field(
+        min_length=1, description="label: evidence, arm, the arm it is compared with"
+    )
+    note: str = ""
+
+
 class StudyFile(Strict):
     """Claims and where their evidence lies."""
 
@@ -100,6 +125,9 @@ class StudyFile(Strict):
     threats: list[Prose] = Field(min_length=1, description="threats to validity")
     evidence: dict[str, Evidence] = Field(min_length=1)
     claims: list[Claim] = Field(min_length=1)
+    agreements: list[Agreement] = Field(default=[], description="engines that are to agree")
+    explorations: list[Exploration] = Field(default=[], description="what is described, not decided")
+    findings: list[Prose] = Field(default=[], description="what it comes to, written after the fact")
 
     @model_validator(mode="after")
     def _names(self) -> Self:
@@ -107,11 +135,28 @@ class StudyFile(Strict):
         for place, claim in enumerate(self.claims):
             if claim.name in names[:place]:
                 raise reject(f"claims.{place}.name", f"claim '{claim.name}' is there twice", "rename one")
-            for used in claim.evidence:
-                if used not in self.evidence:
-                    hint = did_you_mean(used, self.evidence)
-                    raise reject(f"claims.{place}.evidence", f"no evidence is called '{used}'", hint)
+            self._require(f"claims.{place}.evidence", claim.evidence)
+        for place, agreement in enumerate(self.agreements):
+            self._require(f"agreements.{place}.between", agreement.between)
+        for place, exploration in enumerate(self.explorations):
+            for label, (used, *_) in exploration.points.items():
+                self._require(f"explorations.{place}.points.{label}", [used])
         return self
+
+    def _require(self, key: str, names: Iterable[str]) -> None:
+        for used in names:
+            if used not in self.evidence:
+                hint = did_you_mean(used, self.evidence)
+                raise reject(key, f"no evidence is called '{used}'", hint)
+
+    @property
+    def measures(self) -> dict[str, Measure]:
+        """Every measure by the key where it stands."""
+        found = {f"claims.{place}.measure": claim.measure for place, claim in enumerate(self.claims)}
+        found |= {f"agreements.{place}.measure": one.measure for place, one in enumerate(self.agreements)}
+        return found | {
+            f"explorations.{place}.measure": one.measure for place, one in enumerate(self.explorations)
+        }
 
 
 def load_study(path: Path, measures: Mapping[str, object]) -> StudyFile:
@@ -131,8 +176,8 @@ def load_study(path: Path, measures: Mapping[str, object]) -> StudyFile:
             raise UserError(
                 f"no grid file {evidence.grid}", file=path, key=f"evidence.{name}.grid", hint=hint
             )
-    for place, claim in enumerate(study.claims):
-        if claim.measure.of not in measures:
-            key, hint = f"claims.{place}.measure.of", did_you_mean(claim.measure.of, measures)
-            raise UserError(f"unknown measure '{claim.measure.of}'", file=path, key=key, hint=hint)
+    for place, measure in study.measures.items():
+        if measure.of not in measures:
+            key, hint = f"{place}.of", did_you_mean(measure.of, measures)
+            raise UserError(f"unknown measure '{measure.of}'", file=path, key=key, hint=hint)
     return study

@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from cegppo_verl.errors import UserError
+from cegppo_verl.experiment import catalog, trainers
 from cegppo_verl.experiment.claims import Evidence, StudyFile, load_study
 from cegppo_verl.launch import planning
 from cegppo_verl.records import atomic
@@ -53,7 +54,7 @@ def _build(path: Path, results: Path) -> tuple[StudyFile, dict[str, bytes]]:
 def _grid(name: str, study: Path, evidence: Evidence, results: Path) -> Grid:
     file = Path(*(study.parent / evidence.grid).parts)
     _, runs = planning.run_views(file, evidence.scale, evidence.seeds, results)
-    engines = sorted({str(run.cell.get("engine", "")) for run in runs})
+    engines = sorted({trainers.VERSIONS[catalog.scale(run.cell["scale"]).trainer] for run in runs})
     if len(engines) > 1:
         raise UserError(
             f"runs of several engines in one piece of evidence: {', '.join(engines)}",

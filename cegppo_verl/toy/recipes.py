@@ -44,6 +44,9 @@ TOY: dict[str, ToyRecipe] = {
     "toy-xs": ToyRecipe(hidden=64, layers=4, steps=220, init_std=0.12),
     "toy-s": ToyRecipe(hidden=128, layers=4, steps=110),
     "toy-m": ToyRecipe(hidden=192, layers=6, steps=130, batch=64, init_std=0.07),
+    # toy-s after worse and after better demonstrations: does what a method does depend on the base model?
+    "toy-s-weak": ToyRecipe(hidden=128, layers=4, steps=110, right_share=0.15),
+    "toy-s-strong": ToyRecipe(hidden=128, layers=4, steps=110, right_share=0.75),
 }
 
 SMOLLM2_RECIPE: dict[str, Any] = {

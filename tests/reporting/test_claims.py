@@ -15,9 +15,12 @@ from typer.testing import CliRunner
 
 from cegppo_verl.cli import app
 from cegppo_verl.errors import UserError
-from cegppo_verl.experiment.claims import Claim, StudyFile, load_study
+from cegppo_verl.experiment.claims import Agreement, Claim, Evidence, Exploration, StudyFile, load_study
+from cegppo_verl.experiment.grid import load_grid
 from cegppo_verl.records.status import PLANNED
 from cegppo_verl.reporting.claims import MEASURES, Grid, build_study, decide
+from cegppo_verl.reporting.claims.agreement import compare
+from cegppo_verl.reporting.claims.exploration import explore
 from cegppo_verl.reporting.claims.verdict import OPEN, REFUTED, SUPPORTED
 from cegppo_verl.stats.by_seed import mean_over_seeds, slope
 
@@ -185,6 +188,72 @@ def test_nothing_run_is_still_a_report() -> None:
     assert b"not run" in contents["report.md"]
 
 
+def by_two_engines(tmp_path: Path, shift: float) -> dict[str, Grid]:
+    """The same arm twice; the second engine's entropies are higher by ``shift``."""
+    return {
+        "grid": Grid("grid", tuple(arm(tmp_path / "a", "low", 0.4)), "", "verl-0.9.1"),
+        "other": Grid("other", tuple(arm(tmp_path / "b", "low", 0.4 + shift)), "", "reference-1"),
+    }
+
+
+def agreeing(margin: float = 0.05, of: str = "entropy") -> StudyFile:
+    asked = {"between": ["grid", "other"], "arms": ["low"], "margin": margin, "why": "Half of what matters."}
+    return study(claim(level={"arm": "low", "than": 0})).model_copy(
+        update={"agreements": [Agreement.model_validate({**asked, "measure": {"of": of}})]}
+    )
+
+
+@pytest.mark.parametrize(("shift", "verdict"), [(0.005, "agree"), (0.2, "differ"), (0.04, "cannot tell")])
+def test_engines_agree_only_within_the_margin(shift: float, verdict: str, tmp_path: Path) -> None:
+    grids = by_two_engines(tmp_path, shift)
+    (found,) = compare(agreeing(), grids)
+    assert found.verdict == verdict
+    report = build_study(agreeing(), grids, "")["report.md"].decode()
+    assert f"**{verdict}** |" in report
+    assert "Half of what matters." in report
+
+
+def test_a_margin_has_the_unit_that_is_shown(tmp_path: Path) -> None:
+    (found,) = compare(agreeing(margin=5, of="accuracy"), by_two_engines(tmp_path, 0.2))
+    assert found.numbers == (pytest.approx((25.0,) * 5), pytest.approx((100.0,) * 5))
+    assert found.verdict == "differ"
+
+
+def test_an_engine_without_runs_is_not_run(tmp_path: Path) -> None:
+    grids = by_two_engines(tmp_path, 0.0) | {"other": Grid("other", (), "")}
+    (found,) = compare(agreeing(), grids)
+    assert found.verdict == "not run"
+    assert "not run" in build_study(agreeing(), grids, "")["report.md"].decode().partition("agree?")[2]
+
+
+def exploring() -> StudyFile:
+    points = {
+        "wide": ("grid", "high-up", "low"),
+        "narrow": ("grid", "middle", "low"),
+        "none": ("grid", "x", "low"),
+    }
+    asked = {"name": "gap", "question": "How wide is the gap?", "measure": {"of": "entropy"}, "over": "gap"}
+    return study(claim(level={"arm": "low", "than": 0})).model_copy(
+        update={"explorations": [Exploration.model_validate({**asked, "points": points})]}
+    )
+
+
+def test_explorations_are_described_and_decide_nothing(grid: Grid) -> None:
+    (found,) = explore(exploring(), {"grid": grid})
+    wide, narrow, none = found.points
+    assert wide.result is not None
+    assert narrow.result is not None
+    assert wide.result.interval.point == pytest.approx(0.4, abs=0.01)
+    assert narrow.result.interval.point == pytest.approx(0.2, abs=0.01)
+    assert wide.first - wide.second == pytest.approx(wide.result.interval.point)
+    assert none.result is None
+    contents = build_study(exploring(), {"grid": grid}, "")
+    report = contents["report.md"].decode().partition("## Explorations")[2].partition("## Design")[0]
+    assert "not run" in report
+    assert not any(word in report for word in (SUPPORTED, REFUTED))
+    assert len(json.loads(contents["gap.svg.json"])["drawn"]) > 10
+
+
 FILE = ROOT / "ablations/studies/clipping.yaml"
 
 
@@ -197,13 +266,28 @@ def test_the_committed_study_fits_its_grids(tmp_path: Path) -> None:
     report = (tmp_path / "o/clipping/report.md").read_text()
     assert "has no arm" not in report
     assert f"{sum(len(one.evidence) for one in found.claims)} not run" in report
+    for line in report.partition("## Explorations")[2].splitlines():
+        assert "no arm" not in line
+    grids = {name: _arms(one) for name, one in found.evidence.items()}
+    for one in found.explorations:
+        for evidence, *arms in one.points.values():
+            assert set(arms) <= grids[evidence], (one.name, evidence, arms)
+    for agreed in found.agreements:
+        assert all(set(agreed.arms) <= grids[side] for side in agreed.between)
+
+
+def _arms(evidence: Evidence) -> set[str]:
+    return {one.name for one in load_grid(FILE.parent / evidence.grid, scale=evidence.scale).arms}
 
 
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
         ("of: entropy_law", "of: entropi_law", "did you mean 'entropy_law'"),
-        ("evidence: [beta]", "evidence: [betta]", "did you mean 'beta'"),
+        ("evidence: [beta, beta-ref]", "evidence: [betta]", "did you mean 'beta'"),
+        ("between: [methods, methods-ref]", "between: [methods, method-ref]", "did you mean 'methods-ref'"),
+        ("[updates-ref, cegppo-updates-1,", "[update-ref, cegppo-updates-1,", "did you mean 'updates-ref'"),
+        ("margin: 0.1", "margin: 0", "greater than 0"),
         ("grid: ../methods.yaml", "grid: ../method.yaml", "no grid file"),
         ("name: only-beta2", "name: only-beta1", "there twice"),
         ("level: {arm: grpo, than: 0.5}", "note: none", "exactly one of"),
@@ -214,7 +298,7 @@ def test_the_committed_study_fits_its_grids(tmp_path: Path) -> None:
 def test_a_wrong_study_file(old: str, new: str, said: str, tmp_path: Path) -> None:
     folder = tmp_path / "studies"
     folder.mkdir()
-    for name in ("methods", "fig3_beta", "isolated_sides", "scale_axis"):
+    for name in {Path(one.grid).stem for one in load_study(FILE, MEASURES).evidence.values()}:
         (tmp_path / f"{name}.yaml").write_text((FILE.parents[1] / f"{name}.yaml").read_text())
     text = FILE.read_text()
     assert old in text

@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 
 from cegppo_verl.experiment.claims import StudyFile
 from cegppo_verl.reporting import text
+from cegppo_verl.reporting.claims import agreement, exploration, shown
+from cegppo_verl.reporting.claims.exploration import Explored, explore, figures
 from cegppo_verl.reporting.claims.forest import forest
 from cegppo_verl.reporting.claims.measures import MEASURES
 from cegppo_verl.reporting.claims.verdict import LEVEL, Decided, Grid, decide, tally
@@ -23,28 +25,39 @@ def build_study(study: StudyFile, grids: Mapping[str, Grid], command: str) -> di
     Raises:
         UserError: a claim compares runs that mean different things by its measure.
     """
-    found = decide(study, grids)
-    figure, drawn = forest(found)
-    contents = {"report.md": _markdown(study, grids, found, command), "claims.csv": _csv(found)}
-    contents |= {f"claims.{form}": content for form, content in figure.items()}
+    found, explored = decide(study, grids), explore(study, grids)
+    pictures = {"claims": forest(found), **figures(explored)}
+    contents = {"report.md": _markdown(study, grids, found, explored, command), "claims.csv": _csv(found)}
+    drawn = {"claims.csv": pictures["claims"][1]}
+    for name, (files, what) in pictures.items():
+        contents |= {f"{name}.{form}": content for form, content in files.items()}
+        drawn |= {f"{name}.{form}": what for form in files}
     runs = [run for grid in grids.values() for run in grid.runs]
     shared = provenance(study.name, runs, command, {})
     sidecars = {
-        f"{name}.json": sidecar(name, content, shared, drawn if name.startswith("claims.") else None)
-        for name, content in contents.items()
+        f"{name}.json": sidecar(name, content, shared, drawn.get(name)) for name, content in contents.items()
     }
     return contents | sidecars
 
 
-def _markdown(study: StudyFile, grids: Mapping[str, Grid], found: Sequence[Decided], command: str) -> bytes:
+def _markdown(
+    study: StudyFile,
+    grids: Mapping[str, Grid],
+    found: Sequence[Decided],
+    explored: Sequence[Explored],
+    command: str,
+) -> bytes:
     parts = [
         f"# Study: {study.name}",
         text.markdown(study.question),
         _summary(found),
+        *_findings(study),
         "![Every claim's number with its interval](claims.svg)",
         _caption(),
         "## Claims",
         *(_claim(claim.name, found) for claim in study.claims),
+        *agreement.section(agreement.compare(study, grids)),
+        *exploration.section(explored),
         "## Design",
         text.markdown(study.design),
         _evidence(grids),
@@ -60,6 +73,14 @@ def _summary(found: Sequence[Decided]) -> str:
     return f"{len(found)} tests of {len({one.claim.name for one in found})} claims: {listing}."
 
 
+def _findings(study: StudyFile) -> list[str]:
+    """What people made of it; written after the numbers, and marked so."""
+    if not study.findings:
+        return []
+    listing = "\n".join(f"{place}. {text.markdown(one)}" for place, one in enumerate(study.findings, 1))
+    return ["## Findings", "Written after the numbers below, in `ablations/studies`.", listing]
+
+
 def _caption() -> str:
     return (
         "Dot and bar: mean over training seeds and its 95 % interval by Student's t; ticks are the seeds. "
@@ -72,20 +93,14 @@ def _caption() -> str:
 def _claim(name: str, found: Sequence[Decided]) -> str:
     own = [one for one in found if one.claim.name == name]
     claim = own[0].claim
-    meaning = MEASURES[claim.measure.of].meaning + _steps(own[0])
     head = [
         f"### {text.markdown(claim.claim)}",
-        f"Source: {text.markdown(claim.source)}. Measured: {meaning}; {_contrast(own[0])}. "
-        f"Expected: {claim.expected}.",
+        f"Source: {text.markdown(claim.source)}. Measured: {shown.meaning(claim.measure)}; "
+        f"{_contrast(own[0])}. Expected: {claim.expected}.",
     ]
-    lines = ["| evidence | seeds | number | detectable | p (Holm) | verdict |", "|---|--:|--:|--:|--:|---|"]
+    titles = "evidence|seeds:|number:|detectable:|p (Holm):|verdict"
     note = [text.markdown(claim.note)] if claim.note else []
-    return "\n\n".join([*head, "\n".join(lines + [_row(one) for one in own]), *note])
-
-
-def _steps(one: Decided) -> str:
-    steps = one.claim.measure.steps
-    return f", steps {steps[0]} to {steps[1]}" if steps else ""
+    return "\n\n".join([*head, shown.table(titles, [_row(one) for one in own]), *note])
 
 
 def _contrast(one: Decided) -> str:
@@ -106,34 +121,20 @@ def _row(one: Decided) -> str:
     cells = (
         one.evidence,
         str(len(one.seeds)),
-        f"{_interval(one)} {kind.unit}".strip(),
-        "" if math.isnan(one.result.detectable) else _number(kind.factor * one.result.detectable),
+        f"{shown.interval(one.result.interval, kind.factor)} {kind.unit}".strip(),
+        "" if math.isnan(one.result.detectable) else shown.number(kind.factor * one.result.detectable),
         "" if math.isnan(one.p_holm) else text.p_value(one.p_holm),
         f"**{one.verdict}**",
     )
     return f"| {' | '.join(cells)} |"
 
 
-def _interval(one: Decided) -> str:
-    assert one.result is not None
-    factor, found = MEASURES[one.claim.measure.of].factor, one.result.interval
-    if math.isnan(found.low):
-        return f"{_number(factor * found.point, True)} [no interval]"
-    ends = ", ".join(_number(factor * end, True) for end in (found.low, found.high))
-    return f"{_number(factor * found.point, True)} [{ends}]"
-
-
-def _number(value: float, sign: bool = False) -> str:
-    digits = 1 if abs(value) >= 10 else 2 if abs(value) >= 1 else 3
-    return text.signed(value, digits) if sign else text.number(value, digits)
-
-
 def _evidence(grids: Mapping[str, Grid]) -> str:
-    lines = ["| evidence | runs finished | engine | command |", "|---|--:|---|---|"]
+    rows = []
     for grid in grids.values():
         done = sum(run.done for run in grid.runs)
-        lines.append(f"| {grid.name} | {done} of {len(grid.runs)} | {grid.engine} | `{grid.command}` |")
-    return "\n".join(lines)
+        rows.append(f"| {grid.name} | {done} of {len(grid.runs)} | {grid.engine} | `{grid.command}` |")
+    return shown.table("evidence|runs finished:|engine|command", rows)
 
 
 def _csv(found: Sequence[Decided]) -> bytes:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from cegppo_verl.experiment.claims import Claim, StudyFile
+from cegppo_verl.experiment.claims import Claim, Measure, StudyFile
 from cegppo_verl.reporting import comparable
 from cegppo_verl.reporting.claims.measures import MEASURES
 from cegppo_verl.reporting.runs import RunView
@@ -15,6 +15,7 @@ from cegppo_verl.stats import holm
 from cegppo_verl.stats.by_seed import BySeed, mean_over_seeds, slope
 
 LEVEL = 0.95
+Place = tuple[str, int]  # arm and seed
 
 SUPPORTED, REFUTED, OPEN = "supported", "refuted", "cannot tell"
 
@@ -82,20 +83,27 @@ def _one(claim: Claim, grid: Grid) -> Decided:
     absent = [arm for arm in claim.arms if all(own != arm for own, _ in runs)]
     if absent:
         return replace(empty, missing=f"the grid has no arm {', '.join(absent)}")
+    return _tested(empty, claim, measured(runs, claim.measure), runs)
+
+
+def measured(runs: Mapping[Place, RunView], measure: Measure) -> dict[Place, float]:
+    """The measure of every finished run that has it.
+
+    Raises:
+        UserError: it means different things in these runs.
+    """
     finished = {place: run for place, run in runs.items() if run.done}
-    kind = MEASURES[claim.measure.of]
-    comparable.require_one(
-        list(finished.values()), lambda run: kind.same(run, claim.measure), claim.measure.of
-    )
-    values = {place: kind.value(run, claim.measure) for place, run in finished.items()}
-    return _tested(empty, claim, {place: value for place, value in values.items() if value is not None}, runs)
+    kind = MEASURES[measure.of]
+    comparable.require_one(list(finished.values()), lambda run: kind.same(run, measure), measure.of)
+    values = {place: kind.value(run, measure) for place, run in finished.items()}
+    return {place: value for place, value in values.items() if value is not None}
 
 
 def _tested(
     empty: Decided,
     claim: Claim,
-    values: Mapping[tuple[str, int], float],
-    planned: Mapping[tuple[str, int], RunView],
+    values: Mapping[Place, float],
+    planned: Mapping[Place, RunView],
 ) -> Decided:
     """Only seeds for which every arm has its number: arms are compared seed by seed."""
     seeds = sorted({seed for _, seed in values})
@@ -117,7 +125,7 @@ def _numbers(claim: Claim, table: np.ndarray) -> np.ndarray:
     return table[:, 0] - table[:, 1]
 
 
-def _why(planned: Mapping[tuple[str, int], RunView], values: Mapping[tuple[str, int], float]) -> str:
+def _why(planned: Mapping[Place, RunView], values: Mapping[Place, float]) -> str:
     reasons = [run.progress() for place, run in planned.items() if place not in values]
     return "; ".join(dict.fromkeys(reasons)) or "no seed is common to all arms"
 
