@@ -188,6 +188,31 @@ def study(
 
 
 @app.command()
+def pack(
+    grid: Annotated[Path, typer.Argument(help="A grid file; its finished runs are packed.")],
+    scale: Scale = None,
+    seed: Seeds = None,
+    results: Results = RESULTS,
+    out: Annotated[Path, typer.Option(help="Folder of the archives.")] = Path("results/archives"),
+) -> None:
+    """Pack the records of a grid's finished runs into one small file per scale, the same bytes each time."""
+    from cegppo_verl.launch.verbs import archives
+
+    archives.pack(grid, scale, seed, results, out, console)
+
+
+@app.command()
+def unpack(
+    files: Annotated[list[Path], typer.Argument(help="What `cegppo pack` wrote.", show_default=False)],
+    results: Results = RESULTS,
+) -> None:
+    """Put packed records back where reports read them; never replaces what is there."""
+    from cegppo_verl.launch.verbs import archives
+
+    archives.unpack(files, results, console)
+
+
+@app.command()
 def validate(
     file: Annotated[Path, typer.Argument(help="JSONL or parquet benchmark in verl's format, e.g. AIME.")],
     scale: Annotated[str, typer.Option(help="The base model to evaluate.")] = "smollm2-135m",
@@ -358,6 +383,19 @@ def records(
     from cegppo_verl.bench import records as measured
 
     measured.main(console, rows, plain=True)
+
+
+@bench.command("report")
+def report_(
+    runs: Annotated[int, typer.Option(min=20, help="Runs of the made-up grid.")] = 1000,
+    peers: Annotated[
+        Path | None, typer.Option(help="An interpreter that has arch, for the bootstrap's other side.")
+    ] = None,
+) -> None:
+    """A whole report of many runs: seconds, memory, growth; the bootstrap against arch's (minutes)."""
+    from cegppo_verl.bench import report as measured
+
+    measured.main(console, runs, peers)
 
 
 cli_cells.register(app)

@@ -267,6 +267,8 @@ VERBS = (
         "import",
         "eval",
         "study",
+        "pack",
+        "unpack",
         "bench records",
         "data",
         "data list",
