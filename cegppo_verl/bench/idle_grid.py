@@ -18,8 +18,9 @@ from rich.console import Console
 
 from cegppo_verl.experiment.cell import Cell
 from cegppo_verl.launch.executors.base import Capacity, JobState, JobStatus, Task
+from cegppo_verl.launch.options import Options
 from cegppo_verl.launch.planning import load
-from cegppo_verl.launch.runner import GridRunner, Options
+from cegppo_verl.launch.runner import GridRunner
 from cegppo_verl.launch.view import LiveView, PlainView
 from cegppo_verl.records.status import Status
 

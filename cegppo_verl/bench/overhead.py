@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from cegppo_verl.experiment.cell import Cell
-from cegppo_verl.launch import jobs, processes, runner
+from cegppo_verl.launch import jobs, processes, tasks
 from cegppo_verl.launch.machine_lock import machine_to_itself
 from cegppo_verl.launch.planning import load
 from cegppo_verl.records.progress import is_training_step, read_steps
@@ -56,7 +56,7 @@ def main(console: Console, rounds: int = 2, steps: int = 16) -> None:
 def alone(cell: Cell, results: Path) -> list[float]:
     """The command in a shell; seconds of its steps."""
     attempt = _attempt(cell, results)
-    (command,) = runner.dry_run([cell], results)  # before the folder: with it, this would be a second attempt
+    (command,) = tasks.dry_run([cell], results)  # before the folder: with it, this would be a second attempt
     attempt.path.mkdir(parents=True)
     mark = f"overhead-{os.getpid()}-{results.name}"
     with machine_to_itself(), (attempt.path / "log.txt").open("wb") as log:

@@ -17,7 +17,7 @@ from cegppo_verl.experiment import catalog, trainers
 from cegppo_verl.experiment.cell import Cell
 from cegppo_verl.experiment.overrides import override_groups
 from cegppo_verl.launch import jobs
-from cegppo_verl.launch.runner import run_dir
+from cegppo_verl.launch.cells import run_dir
 
 MOST = 60  # cells composed; one takes a good part of a second
 NOT_VERL = "the reference trainer runs these: there is nothing to compose for verl"

@@ -29,7 +29,8 @@ from cegppo_verl.experiment.plan import (
 )
 from cegppo_verl.experiment.recorded import Recorded, wanted
 from cegppo_verl.launch import composing, costing
-from cegppo_verl.launch.runner import cell_json, run_dir
+from cegppo_verl.launch.attempt import cell_json
+from cegppo_verl.launch.cells import run_dir
 from cegppo_verl.records.overview import Overview
 from cegppo_verl.records.rundir import RunDir
 from cegppo_verl.records.status import DONE, PLANNED, Status, status_of

@@ -11,13 +11,15 @@ from cegppo_verl.experiment.cell import Cell
 from cegppo_verl.experiment.cost import Costs
 from cegppo_verl.experiment.grid import Grid
 from cegppo_verl.experiment.recorded import Recorded
-from cegppo_verl.launch import planning, runner, tracking
+from cegppo_verl.launch import planning, tasks, tracking
+from cegppo_verl.launch.cells import statuses
 from cegppo_verl.launch.executors import registry
 from cegppo_verl.launch.executors.base import Executor
 from cegppo_verl.launch.executors.local import LocalExecutor
 from cegppo_verl.launch.executors.profile import default_profile, load_profile
 from cegppo_verl.launch.follow import Limits
-from cegppo_verl.launch.runner import GridRunner, Options
+from cegppo_verl.launch.options import RESULTS, Options
+from cegppo_verl.launch.runner import GridRunner
 from cegppo_verl.launch.view import View
 from cegppo_verl.records.status import DONE
 
@@ -36,7 +38,7 @@ class Call:
     scale: str | None = None
     seeds: Sequence[int] | None = None
     arms: Sequence[str] | None = None
-    results: Path = runner.RESULTS
+    results: Path = RESULTS
     executor: str | None = None
     cluster: Path | None = None
     max_gpu_hours: float | None = None
@@ -97,18 +99,18 @@ def dry_run(call: Call) -> list[str]:
     tracking.ask(call.loggers)
     grid, cells = planning.load(call.grid, call.scale, call.seeds)
     chosen, executor = planning.select(cells, call.arms), executor_of(call)
-    state = runner.statuses(chosen, call.results)
+    state = statuses(chosen, call.results)
     done = [cell for cell in chosen if state[cell.id].state == DONE]
     said = [f"# {cell.slug}: done, nothing would run" for cell in done]
     left = [cell for cell in chosen if cell not in done]
     if not executor.detached:
-        return said + runner.dry_run(left, call.results)
+        return said + tasks.dry_run(left, call.results)
     how = options(call, grid, executor)
     return said + [_submission(cell, executor, how) for cell in left]
 
 
 def _submission(cell: Cell, executor: Executor, how: Options) -> str:
-    files = executor.files(runner.next_task(cell, how))
+    files = executor.files(tasks.next_task(cell, how))
     return "\n".join(_titled(cell, name, text) for name, text in files.items())
 
 

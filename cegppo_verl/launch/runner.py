@@ -3,93 +3,38 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from cegppo_verl.errors import UserError
-from cegppo_verl.experiment import catalog, trainers
 from cegppo_verl.experiment.cell import Cell
-from cegppo_verl.launch import attempt, handover, jobs, ledger, preflight, tracking
+from cegppo_verl.launch import attempt, handover, ledger, tasks
 from cegppo_verl.launch.admission import Admission
 from cegppo_verl.launch.attempt import cell_json
 from cegppo_verl.launch.causes import Cause, Kind
 from cegppo_verl.launch.cells import making_folders, require_writable, run_dir, statuses
 from cegppo_verl.launch.conclude import conclude
-from cegppo_verl.launch.executors.base import NODE, Executor, JobState, JobStatus, Need, SubmitError, Task
+from cegppo_verl.launch.executors.base import Executor, JobState, JobStatus, SubmitError
 from cegppo_verl.launch.executors.local import LocalExecutor
-from cegppo_verl.launch.follow import Limits
 from cegppo_verl.launch.handover import Claim
 from cegppo_verl.launch.machine_lock import machine_to_itself
-from cegppo_verl.launch.request import INHERIT, PRIVATE, Request
+from cegppo_verl.launch.options import Options
+from cegppo_verl.launch.readiness import check, needs_verl
 from cegppo_verl.launch.terminal_text import counted
 from cegppo_verl.launch.view import View
 from cegppo_verl.launch.watch import Watch
-from cegppo_verl.records import marks, progress, provenance, submission
+from cegppo_verl.records import marks, progress, submission
 from cegppo_verl.records.rundir import RunDir
 from cegppo_verl.records.status import DONE, Status, status_of
 from cegppo_verl.records.submission import Submission
 
-RESULTS = Path("results/runs")
 POLL_SECONDS = 0.25
 ASK_SECONDS = 5.0  # between questions to a cluster's scheduler
 IDLE_FACTOR = 150  # sleep this many times longer than a look took: below 1 % of a core, however many cells
 LONGEST_SLEEP = 30.0  # reached with a thousand cells at work
-
-
-def _unknown_hours(cell: Cell) -> float | None:
-    return None
-
-
-@dataclass(frozen=True)
-class Options:
-    """How to run.
-
-    Attributes:
-        results: folder of all run directories.
-        warm: start interpreters as forks of one warm process (local executor, CPU platform).
-        retries: further attempts after a failure that may pass (stall, memory, a lost node).
-        early_stop: the grid's rules, JSON-ready.
-        max_gpu_hours: for the grid as a whole, what earlier runs used included; None is no limit.
-        hours: expected hours of a cell, None where nothing is known.
-        priority: larger goes first.
-        executor: where; None is this machine.
-    """
-
-    results: Path = RESULTS
-    warm: bool = True
-    retries: int = 2
-    limits: Limits = field(default_factory=Limits)
-    early_stop: tuple[Mapping[str, Any], ...] = ()
-    max_gpu_hours: float | None = None
-    hours: Callable[[Cell], float | None] = _unknown_hours
-    priority: Callable[[Cell], int] = lambda cell: 0
-    executor: Executor | None = None
-
-
-def needs_verl(cell: Cell) -> bool:
-    """Whether verl trains the cell, and with it a Ray that has to have this machine to itself."""
-    return catalog.scale(cell.scale).trainer == trainers.VERL
-
-
-def check(cells: Sequence[Cell]) -> None:
-    """Cheap checks of this machine before anything is written.
-
-    Raises:
-        UserError: wrong packages, missing data, no room in shared memory, another run or Ray in the way.
-    """
-    preflight.require_locked_versions()
-    for cell in cells:
-        jobs.require_inputs(cell)
-    scales = [catalog.scale(cell.scale) for cell in cells if needs_verl(cell)]
-    if not scales:
-        return
-    preflight.require_shared_memory()
-    preflight.require_no_private_run()
-    gpus = max(scale.hardware.gpus for scale in scales)
-    preflight.require_no_other_ray({"CPU": jobs.LOGICAL_CPUS, "GPU": gpus})
+FILES_AWAY = (errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENOTCONN)
 
 
 @dataclass
@@ -147,7 +92,8 @@ class GridRunner:
         return "everything recorded is kept, the same command goes on"
 
     def _require(self, cells: Sequence[Cell]) -> None:
-        self.executor.check([self._task(c, run_dir(c, self.options.results), "check") for c in cells])
+        results = self.options.results
+        self.executor.check([tasks.task(c, run_dir(c, results), "check", self.options) for c in cells])
         if not self.executor.detached:
             check(cells)
 
@@ -266,7 +212,9 @@ class GridRunner:
     def _turn(self) -> None:
         try:
             self._look_and_act()
-        except OSError as error:  # e.g. a file server that is away: nothing is concluded, jobs go on
+        except OSError as error:  # of a file server that is away: nothing is concluded, jobs go on
+            if error.errno not in FILES_AWAY:
+                raise
             self._say_once("files", f"the records cannot be reached: {error}; looked at again")
         self.view.tick()
 
@@ -405,8 +353,10 @@ class GridRunner:
     def _submit(self, cell: Cell, run: RunDir) -> None:
         name, number = handover.next_name(run, cell.id)
         since = max((a.number for a in run.attempts()), default=0)
+        made = tasks.task(cell, run, name, self.options)
+        told = tasks.request(cell, self.options, self.executor)
         try:
-            job = handover.hand_over(self.executor, self._task(cell, run, name), number, self._request(cell))
+            job = handover.hand_over(self.executor, made, number, told)
         except SubmitError as error:
             self._refused(cell, error)
             return
@@ -422,21 +372,6 @@ class GridRunner:
         self._waiting.pop(cell.id, None)
         self._working[cell.id] = Work(cell, run, job, Watch(cell, run, self.view, since))
 
-    def _request(self, cell: Cell) -> Request:
-        local = isinstance(self.executor, LocalExecutor)
-        made = Request(
-            limits=self.options.limits,
-            early_stop=self.options.early_stop,
-            ray=PRIVATE if local else INHERIT,
-            command=tuple(provenance.command()),
-        )
-        if isinstance(self.executor, LocalExecutor):
-            made = replace(made, interpreter=self.executor.interpreter(cell))
-        return made
-
-    def _task(self, cell: Cell, run: RunDir, name: str) -> Task:
-        return task(cell, run, name, self.options.hours(cell), self.options.priority(cell))
-
 
 def _stopped(run: RunDir) -> str | None:
     """Who asked for the cell's end, for people; None when nobody did."""
@@ -445,42 +380,4 @@ def _stopped(run: RunDir) -> str | None:
     return None if by is None else f"stopped by {by}; `cegppo retry` takes it up again"
 
 
-def node_command(run: RunDir) -> tuple[str, ...]:
-    """Arguments after the interpreter that make an attempt of the cell in ``run``."""
-    return (*NODE, str(run.path.resolve()))
-
-
-def task(cell: Cell, run: RunDir, name: str, hours: float | None = None, priority: int = 0) -> Task:
-    """A submission of a cell under a name of its own."""
-    scale = catalog.scale(cell.scale)
-    hardware = scale.hardware
-    return Task(
-        name=name,
-        cell=cell,
-        run=run,
-        need=Need(hardware.nodes, hardware.gpus_per_node, scale.platform, hours),
-        command=node_command(run),
-        environment={**jobs.platform_environment(cell), **tracking.passed_on()},
-        priority=priority,
-    )
-
-
-def next_task(cell: Cell, options: Options) -> Task:
-    """What would be submitted now."""
-    run = run_dir(cell, options.results)
-    name, _ = handover.next_name(run, cell.id)
-    return task(cell, run, name, options.hours(cell), options.priority(cell))
-
-
-def dry_run(cells: Sequence[Cell], results: Path) -> list[str]:
-    """The exact commands of the next attempts, as text; builds and writes nothing."""
-    return [_dry_command(cell, run_dir(cell, results)) for cell in cells]
-
-
-def _dry_command(cell: Cell, run: RunDir) -> str:
-    resume_from = progress.resume_point(run, cell_json(cell))
-    job = jobs.job(cell, run, jobs.expected_inputs(cell), run.next_attempt(), resume_from)
-    return jobs.command_text(cell, job.arguments, {**jobs.platform_environment(cell), **job.environment})
-
-
-__all__ = ["GridRunner", "Options", "UserError", "cell_json", "dry_run", "run_dir", "statuses"]
+__all__ = ["GridRunner", "Options", "UserError", "cell_json", "run_dir", "statuses"]

@@ -225,18 +225,18 @@ class Behaviour:
 
     def install(self, patch: Callable[[Any, str, Any], None]) -> None:
         """Put the fake trainer into the runner; ``patch`` is ``setattr`` or a monkeypatch's."""
-        from cegppo_verl.launch import jobs, runner
+        from cegppo_verl.launch import jobs, runner, tasks
 
         patch(jobs, "arguments", self.arguments)
         patch(jobs, "build_inputs", lambda cell: jobs.Inputs("model", (), ()))
         patch(runner, "check", lambda cells: None)
         patch(runner, "machine_to_itself", contextlib.nullcontext)  # a real run may be going on here
-        patch(runner, "node_command", self.node_command)
+        patch(tasks, "node_command", self.node_command)
         patch(runner, "POLL_SECONDS", 0.02)
         patch(runner, "IDLE_FACTOR", 1)
 
     def node_command(self, run: Any) -> tuple[str, ...]:
-        """Takes the place of ``runner.node_command``; what a test has changed meanwhile counts."""
+        """Takes the place of ``tasks.node_command``; what a test has changed meanwhile counts."""
         return (__file__, "node", json.dumps(asdict(self)), str(run.path.resolve()))
 
     def install_on_node(self) -> None:

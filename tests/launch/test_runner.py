@@ -22,7 +22,7 @@ from launch.fake_trainer import Behaviour, Misdeeds, grid_text, make_cells
 import cegppo_verl
 from cegppo_verl.errors import UserError
 from cegppo_verl.experiment.cell import Cell
-from cegppo_verl.launch import jobs, processes, runner
+from cegppo_verl.launch import jobs, processes, runner, tasks
 from cegppo_verl.launch.cells import _Scan, _scans, making_folders
 from cegppo_verl.launch.follow import Limits
 from cegppo_verl.launch.runner import GridRunner, Options
@@ -372,7 +372,7 @@ def test_the_display_is_closed_when_something_is_missing(
 
 def test_a_dry_run_writes_nothing(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
-    (text,) = runner.dry_run(bench.cells, bench.results)
+    (text,) = tasks.dry_run(bench.cells, bench.results)
     assert "cegppo_verl.verl_plugin.train" in text
     assert not bench.results.exists()
 

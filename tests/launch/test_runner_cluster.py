@@ -19,7 +19,7 @@ from launch.fake_trainer import Behaviour, grid_text, make_cells
 from launch.test_runner import Recorder, steps_of
 
 from cegppo_verl.experiment.cell import Cell
-from cegppo_verl.launch import handover, run_command, runner
+from cegppo_verl.launch import handover, run_command, runner, tasks
 from cegppo_verl.launch.attempt import cell_json
 from cegppo_verl.launch.executors.base import Capacity, SubmitError, Task
 from cegppo_verl.launch.run_command import Call
@@ -264,7 +264,7 @@ def test_a_dry_run_shows_what_is_submitted(site: Site, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(site.cluster, "submit", notes)
     one = site.runner(hours=lambda cell: 2.0, priority=lambda cell: -5)
-    shown = [runner.next_task(cell, one.options) for cell in site.cells]
+    shown = [tasks.next_task(cell, one.options) for cell in site.cells]
     assert one.run()
     assert sorted(submitted, key=lambda task: task.name) == sorted(shown, key=lambda task: task.name)
 

@@ -8,8 +8,9 @@ import pytest
 from launch.fake_trainer import make_cells
 
 from cegppo_verl.errors import UserError
-from cegppo_verl.launch import jobs, runner, tracking
+from cegppo_verl.launch import jobs, tasks, tracking
 from cegppo_verl.launch.jobs import Inputs
+from cegppo_verl.launch.options import Options
 from cegppo_verl.records.rundir import RunDir
 
 OWN = ("WANDB_RUN_ID", "WANDB_RESUME", "WANDB_DIR", "TENSORBOARD_DIR")
@@ -50,7 +51,7 @@ def test_workers_of_a_joined_cluster_are_told_too(tmp_path: Path, monkeypatch: p
 def test_a_submission_carries_the_wish_and_no_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(tracking.VARIABLE, "wandb")
     monkeypatch.setenv("WANDB_API_KEY", "secret")
-    task = runner.task(make_cells(tmp_path)[0], RunDir(tmp_path / "run"), "cegppo-x-1")
+    task = tasks.task(make_cells(tmp_path)[0], RunDir(tmp_path / "run"), "cegppo-x-1", Options())
     assert task.environment[tracking.VARIABLE] == "wandb"
     assert "secret" not in task.environment.values()
 
