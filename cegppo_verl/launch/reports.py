@@ -14,11 +14,13 @@ from rich.console import Console
 from cegppo_verl.errors import UserError
 from cegppo_verl.launch import planning
 from cegppo_verl.records.evaluations import ROOT, load_evaluations
+from cegppo_verl.records.importers import imported_runs
 
 if TYPE_CHECKING:
     from cegppo_verl.experiment.grid import Grid
     from cegppo_verl.reporting import ReportPaths
     from cegppo_verl.reporting.page import Aims
+    from cegppo_verl.reporting.runs import RunView
 
 EVALUATIONS = ROOT.name  # beside the folder of the runs
 
@@ -42,7 +44,7 @@ def write(
     """
     from cegppo_verl.reporting import write_report
 
-    loaded, runs = planning.run_views(grid, scale, seeds, results)
+    loaded, runs = _runs(grid, scale, seeds, results)
     command = planning.report_command(grid, scale, seeds)
     evaluations = load_evaluations(results.parent / EVALUATIONS)
     return write_report(_aims(loaded), runs, out, command, published, evaluations)
@@ -75,7 +77,7 @@ def _check_one(request: _Request, results: Path, out: Path, published: Path, con
     from cegppo_verl.reporting.check import differences
     from cegppo_verl.reporting.report import build_report
 
-    loaded, runs = planning.run_views(request.grid, request.scale, request.seeds, results)
+    loaded, runs = _runs(request.grid, request.scale, request.seeds, results)
     command = planning.report_command(request.grid, request.scale, request.seeds)
     evaluations = load_evaluations(results.parent / EVALUATIONS)
     expected = build_report(_aims(loaded), runs, command, published, evaluations)
@@ -85,6 +87,18 @@ def _check_one(request: _Request, results: Path, out: Path, published: Path, con
     verdict = f"{len(found)} differences from its records" if found else "follows from its records"
     console.print(f"{out / loaded.name}: {verdict}", markup=False, highlight=False, soft_wrap=True)
     return int(bool(found))
+
+
+def _runs(
+    path: Path, scale: str | None, seeds: Sequence[int] | None, results: Path
+) -> tuple[Grid, list[RunView]]:
+    """The grid's own runs, then those imported into it, as arms of their own."""
+    from cegppo_verl.reporting.runs import RunView
+
+    grid, runs = planning.run_views(path, scale, seeds, results)
+    found = imported_runs(results.parent, grid.name)
+    own = [entry for entry in found if not scale or entry[1].get("scale") == scale]
+    return grid, [*runs, *(RunView.load(folder, status, cell=cell) for folder, cell, status in own)]
 
 
 def _aims(grid: Grid) -> Aims:

@@ -71,6 +71,8 @@ def anatomy(metrics: Metrics) -> dict[str, np.ndarray]:
         low_probability               share of the tokens with Â ≠ 0 that are low-probability ones
         <region>_low_probability      the same among a region's tokens, and clipped_low_probability among
                                       those that PPO clips; compare with low_probability
+        <region>_sharp                share of a region's tokens that are likelier than exp(−entropy): raising
+                                      one lowers the entropy, to first order
         dual_clipped                  share dropped by the dual clip
         weight_outside                share of Σ|w·Â| that lies outside the interval
         ess                           effective sample size (Σδ)²/Σδ² as a share of the tokens
@@ -97,6 +99,7 @@ def _low_probability(series: _Series) -> dict[str, np.ndarray]:
     shares = {"low_probability": _ratio(low, low + series("pa_hp") + series("na_hp"))}
     for name in REGIONS:
         shares[f"{name}_low_probability"] = _ratio(series(f"{name}_lp"), series(name))
+        shares[f"{name}_sharp"] = _ratio(series(f"{name}_sharp"), series(name))
     clipped_low = series.total([f"{name}_lp" for name in CLIPPED])
     return shares | {"clipped_low_probability": _ratio(clipped_low, series.total(CLIPPED))}
 
@@ -116,10 +119,10 @@ class _Series:
     def __init__(self, metrics: Metrics) -> None:
         frame = metrics.frame
         self._columns: dict[str, np.ndarray] = {}
-        keys = frame["key"].astype(str)
-        mine = keys.str.startswith(PREFIXES)
-        self.steps = np.unique(frame.loc[mine, "step"].to_numpy(np.int64))
-        for key in keys[mine].unique():
+        keys = [key for key in metrics.keys() if key.startswith(PREFIXES)]  # noqa: SIM118, no dict
+        mine = frame["key"].isin(keys).to_numpy()
+        self.steps = np.unique(frame["step"].to_numpy(np.int64)[mine])
+        for key in keys:
             self._place(key, *metrics.series(key))
 
     def _place(self, key: str, steps: np.ndarray, values: np.ndarray) -> None:

@@ -58,6 +58,11 @@ def load_or_build(
     return frame, notes
 
 
+def keep(table: Path, frame: pd.DataFrame, schema: pa.Schema | None = None) -> None:
+    """Write a table that is the record itself: it has no sources, and readers take it as it is."""
+    _try_write(table, frame, [], _fingerprint({}), schema)
+
+
 def _fingerprint(sources: Mapping[str, bytes]) -> str:
     return json.dumps({name: sha256(data) for name, data in sorted(sources.items())})
 

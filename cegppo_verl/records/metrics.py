@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +37,7 @@ class Metrics:
     frame: pd.DataFrame
     notes: tuple[str, ...] = ()
 
-    @property
+    @cached_property
     def last_step(self) -> int | None:
         """The last step that was trained (not merely validated), None when there is none."""
         trained = [key for key in self.keys() if not key.startswith(VALIDATION_PREFIX)]
@@ -49,8 +50,9 @@ class Metrics:
 
     def series(self, key: str) -> tuple[np.ndarray, np.ndarray]:
         """Steps (T,) int, ascending, and values (T,) float of one key; empty when it was never logged."""
-        rows = self.frame[self.frame["key"] == key]
-        return rows["step"].to_numpy(np.int64), rows["value"].to_numpy(np.float64)
+        mine = (self.frame["key"] == key).to_numpy()
+        step, value = (self.frame[name].to_numpy()[mine] for name in ("step", "value"))
+        return step.astype(np.int64), value.astype(np.float64)
 
 
 def attempt_files(run_dir: Path) -> dict[int, Path]:

@@ -92,7 +92,8 @@ def completeness(samples: Samples, step: int, benchmarks: Iterable[Mapping[str, 
 
 
 def _gap(rows: pd.DataFrame, plan: Mapping[str, Any]) -> str | None:
-    per_problem = rows["problem"].astype(str).value_counts()
+    per_problem = rows["problem"].value_counts()
+    per_problem = per_problem[per_problem > 0]  # a category without a row is no problem
     short = int((per_problem < plan["samples"]).sum())
     if per_problem.empty:
         return f"{plan['name']}: no samples"

@@ -41,13 +41,13 @@ def _own_reduction(run: RunView) -> str | None:
 
 def graders(run: RunView, step: int, benchmark: str) -> frozenset[str]:
     """Names and versions of what graded one evaluation."""
-    return frozenset(map(str, run.samples.at(step, benchmark)["grader"].unique()))
+    return run.evaluation(step, benchmark).graders
 
 
 def accuracy_definition(run: RunView, benchmark: str) -> str:
     """Graders of all evaluations of a benchmark, joined; "" without samples."""
-    frame = run.samples.frame
-    return " and ".join(sorted(map(str, frame.loc[frame["benchmark"] == benchmark, "grader"].unique())))
+    found = (run.evaluation(step, benchmark).graders for step in run.samples.steps())
+    return " and ".join(sorted(frozenset().union(*found)))
 
 
 def most_common(meanings: Sequence[Meaning]) -> Meaning | None:

@@ -187,7 +187,7 @@ def _lines(study: Study) -> str:
     total = max(arm.total_steps for arm in study.arms)
     mean = f"a centred moving mean over {panels.window(total)} steps (at the ends a line fitted to as many)"
     smooth = f"thin lines are the raw values, thick ones {mean}"
-    size = -(-total // panels.MOST_POINTS)
+    size = -(-total // panels.most_points(study))
     coarse = f" Each point is the mean over {size} successive steps." if size > 1 else ""
     if study.most_seeds <= 1:
         return f"{smooth}; 1 seed per arm, so there is no band over seeds.{coarse}"

@@ -6,12 +6,12 @@ A number that cannot be had is None and its reason is kept beside it; it is neve
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial, reduce
 
 import numpy as np
-import pandas as pd
 
 from cegppo_verl.reporting import comparable
 from cegppo_verl.reporting.arms import Arm, Study
@@ -19,6 +19,7 @@ from cegppo_verl.reporting.runs import RunView
 from cegppo_verl.stats import (
     Interval,
     PairedDifference,
+    avg_at_k,
     bootstrap_accuracy,
     bootstrap_pass_at_k,
     holm,
@@ -67,21 +68,19 @@ class AccuracyRow:
 
 def verdicts(runs: Sequence[RunView], step: int, benchmark: str, problems: Sequence[str]) -> np.ndarray:
     """``correct`` (S, P, K), NaN where a sample does not exist; problems in the order given."""
-    frames = [run.samples.at(step, benchmark) for run in runs]
-    depth = max((int(frame["sample"].max()) + 1 for frame in frames if len(frame)), default=1)
+    found = [run.evaluation(step, benchmark) for run in runs]
+    depth = max((one.verdicts.shape[1] for one in found), default=1) or 1
     table = np.full((len(runs), len(problems), depth), np.nan)
     position = {problem: row for row, problem in enumerate(problems)}
-    for seed, frame in enumerate(frames):
-        rows = frame["problem"].map(position).to_numpy(np.float64)
-        known = ~np.isnan(rows)
-        samples = frame["sample"].to_numpy(np.int64)
-        table[seed, rows[known].astype(np.int64), samples[known]] = frame["correct"].to_numpy()[known]
+    for seed, one in enumerate(found):
+        rows = np.array([position.get(str(problem), -1) for problem in one.problems], int)
+        table[seed, rows[rows >= 0], : one.verdicts.shape[1]] = one.verdicts[rows >= 0]
     return table
 
 
 def problems_of(runs: Sequence[RunView], step: int, benchmark: str) -> list[str]:
     """Problem ids that occur in any of the runs, sorted."""
-    return sorted({str(p) for run in runs for p in run.samples.at(step, benchmark)["problem"].unique()})
+    return sorted({str(p) for run in runs for p in run.evaluation(step, benchmark).problems})
 
 
 def accuracy_at(
@@ -131,11 +130,12 @@ def _pass_k(table: np.ndarray, k: int, rng: np.random.Generator) -> Interval | N
 
 
 def _outcomes(arm: Arm, step: int, benchmark: str) -> tuple[tuple[str, float], ...]:
-    outcome = pd.concat([run.samples.at(step, benchmark)["outcome"].astype(str) for run in arm.finished])
-    shares = outcome.value_counts(normalize=True).sort_index()
-    return tuple(
-        (str(name), float(share)) for name, share in shares.items() if name not in ("correct", "wrong")
-    )
+    counts: Counter[str] = Counter()
+    for run in arm.finished:
+        counts.update(run.evaluation(step, benchmark).outcomes)
+    total = counts.total()
+    others = sorted(counts.keys() - {"correct", "wrong"})
+    return tuple((name, counts[name] / total) for name in others)
 
 
 def _with_difference(row: AccuracyRow, baseline: AccuracyRow) -> AccuracyRow:
@@ -227,8 +227,7 @@ def training_seconds(run: RunView) -> float | None:
 
 def plain_accuracy(run: RunView, step: int, benchmark: str) -> float:
     """avg@k of one run at one evaluation, without an interval; NaN without verdicts."""
-    frame = run.samples.at(step, benchmark)
-    return float(frame.groupby("problem", observed=True)["correct"].mean().mean())
+    return avg_at_k(run.evaluation(step, benchmark).verdicts)
 
 
 def _counts(run: RunView, names: Sequence[str], total: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

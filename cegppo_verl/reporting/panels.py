@@ -19,7 +19,8 @@ from cegppo_verl.reporting.runs import RunView
 from cegppo_verl.stats import Interval, bootstrap_curves, moving_mean
 
 PALE = 0.45
-MOST_POINTS = 400  # of a curve; longer ones are drawn as means over successive steps
+MOST_POINTS, FEWEST_POINTS = 400, 50  # of a curve; longer ones are drawn as means over successive steps
+PANEL_POINTS = 16_000  # of all curves of a panel
 CROWDED = 6  # arms; of more the bands would cover each other
 MOST_THIN = 40  # lines of single seeds in a panel; more of them hide the means
 KL, GRADIENT = "actor/ppo_kl", "actor/grad_norm"
@@ -98,10 +99,11 @@ def curve_panel(
 def curve_traces(study: Study, curve: Curve, factor: float = 1.0) -> list[Trace]:
     """Per arm the mean over its finished seeds, and each unfinished run pale."""
     thin, bands = len(study.runs) <= MOST_THIN, len(study.arms) <= CROWDED
+    most = most_points(study)
     found = []
     for arm in study.arms:
-        found += _mean_trace(arm, curve, factor, thin, bands)
-        found += [_single_trace(arm, *curve(run), factor, PALE) for run in arm.unfinished]
+        found += _mean_trace(arm, curve, factor, thin, bands, most)
+        found += [_single_trace(arm, *curve(run), factor, PALE, most) for run in arm.unfinished]
     return [trace for trace in found if len(trace.x)]
 
 
@@ -152,15 +154,21 @@ def finish(axis: Axes, x: str, y: str, drawn: bool) -> None:
         axis.set_xticks([])
 
 
-def _mean_trace(arm: Arm, curve: Curve, factor: float, thin: bool, bands: bool) -> list[Trace]:
+def most_points(study: Study) -> int:
+    """Of each curve, so that a page of many arms stays light."""
+    lines = len(study.arms) + (len(study.runs) if len(study.runs) <= MOST_THIN else 0)
+    return min(MOST_POINTS, max(FEWEST_POINTS, PANEL_POINTS // max(1, lines)))
+
+
+def _mean_trace(arm: Arm, curve: Curve, factor: float, thin: bool, bands: bool, most: int) -> list[Trace]:
     curves = [curve(run) for run in arm.finished]
     if len(curves) == 1:
-        return [_single_trace(arm, *curves[0], factor, 1.0)]
+        return [_single_trace(arm, *curves[0], factor, 1.0, most)]
     common = sorted(set.intersection(*(set(steps.tolist()) for steps, _ in curves))) if curves else []
     if not common:
         return []
     table = np.array([values[np.isin(steps, common)] for steps, values in curves]) * factor
-    steps, table = _coarse(np.array(common), table)
+    steps, table = _coarse(np.array(common), table, most)
     behind = tuple((steps, row) for row in table) if thin else ()
     if not bands:
         return [Trace(arm.index, steps, table.mean(0), thin=behind)]
@@ -168,17 +176,19 @@ def _mean_trace(arm: Arm, curve: Curve, factor: float, thin: bool, bands: bool) 
     return [Trace(arm.index, steps, band.point, band.low, band.high, behind)]
 
 
-def _single_trace(arm: Arm, steps: np.ndarray, values: np.ndarray, factor: float, alpha: float) -> Trace:
+def _single_trace(
+    arm: Arm, steps: np.ndarray, values: np.ndarray, factor: float, alpha: float, most: int
+) -> Trace:
     if not len(steps):
         return Trace(arm.index, steps, values)
     smooth = moving_mean(values * factor, window(arm.total_steps))
-    places, table = _coarse(steps, np.array([smooth, values * factor]))
+    places, table = _coarse(steps, np.array([smooth, values * factor]), most)
     return Trace(arm.index, places, table[0], thin=((places, table[1]),), alpha=alpha)
 
 
-def _coarse(steps: np.ndarray, table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(T,) and (rows, T) as means over successive steps, at most MOST_POINTS of them."""
-    size = -(-len(steps) // MOST_POINTS)
+def _coarse(steps: np.ndarray, table: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
+    """(T,) and (rows, T) as means over successive steps, at most ``most`` of them."""
+    size = -(-len(steps) // most)
     if size == 1:
         return steps, table
     starts = np.arange(0, len(steps), size)

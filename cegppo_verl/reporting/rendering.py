@@ -9,7 +9,7 @@ from concurrent.futures import ProcessPoolExecutor
 
 from cegppo_verl.reporting.figures import Plot
 
-MANY = 24  # fewer are drawn before the processes would have started
+MANY = 12  # fewer are drawn before the processes would have started
 _waiting: Sequence[Plot] = ()  # inherited by the forked processes, so that no plot is pickled
 
 

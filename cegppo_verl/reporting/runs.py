@@ -13,10 +13,27 @@ import numpy as np
 from cegppo_verl.records import status as states
 from cegppo_verl.records.anatomy import anatomy
 from cegppo_verl.records.derived import sha256
+from cegppo_verl.records.importers.writing import IMPORTED
 from cegppo_verl.records.metrics import Metrics, attempt_files, load_metrics
 from cegppo_verl.records.rundir import read_json
 from cegppo_verl.records.samples import Samples, completeness, load_samples, validation_files
 from cegppo_verl.records.status import Status
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """One evaluation of one benchmark.
+
+    Attributes:
+        problems: (P,) names, sorted. verdicts: (P, K) 0 or 1, NaN where there is no sample or no verdict.
+        graders: names and versions. outcomes: samples by outcome. gaps: what is missing, a sentence each.
+    """
+
+    problems: np.ndarray
+    verdicts: np.ndarray
+    graders: frozenset[str]
+    outcomes: dict[str, int]
+    gaps: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -53,6 +70,8 @@ class RunView:
         """
         kept = read_json(run_dir / "cell.json")
         resolved = {**(kept or cell or {}), **({"arm": cell["arm"]} if cell and "arm" in cell else {})}
+        if status.state == IMPORTED:  # never one arm with runs of ours, whatever it is called
+            resolved["arm"] = f"{resolved.get('arm', run_dir.name)}, imported"
         metrics = load_metrics(run_dir)
         samples = load_samples(run_dir, cell_id=str(resolved.get("id", "")), seed=_seed(resolved))
         notes = (*_file_notes(run_dir, status), *metrics.notes, *samples.notes)
@@ -86,8 +105,8 @@ class RunView:
 
     @property
     def done(self) -> bool:
-        """Whether the last planned step and the final evaluation are recorded."""
-        return self.status.state == states.DONE
+        """Whether last planned step and final evaluation are recorded; an imported run is as it is."""
+        return self.status.state in (states.DONE, IMPORTED)
 
     @property
     def benchmarks(self) -> list[dict[str, Any]]:
@@ -105,8 +124,17 @@ class RunView:
 
     def gaps(self, step: int, benchmark: str) -> list[str]:
         """What is missing from one evaluation of one benchmark; empty when it is complete."""
-        plans = [plan for plan in self.benchmarks if plan["name"] == benchmark]
-        return completeness(self.samples, step, plans or [{"name": benchmark, "samples": 1}])
+        return list(self.evaluation(step, benchmark).gaps)
+
+    def evaluation(self, step: int, benchmark: str) -> Evaluated:
+        """One evaluation during training; made once, as a report asks for it again and again."""
+        kept: dict[tuple[int, str], Evaluated] = vars(self).setdefault("_evaluations", {})
+        if (step, benchmark) not in kept:
+            plans = [plan for plan in self.benchmarks if plan["name"] == benchmark]
+            kept[step, benchmark] = _evaluated(
+                self.samples, step, benchmark, plans or [{"name": benchmark, "samples": 1}]
+            )
+        return kept[step, benchmark]
 
     def evaluated_steps(self, benchmark: str) -> list[int]:
         """Steps with a complete evaluation of the benchmark, ascending."""
@@ -124,6 +152,17 @@ class RunView:
     def _slug(self) -> Sequence[str]:
         parts = self.run_dir.name.split("__")
         return parts if len(parts) >= 3 else (self.run_dir.name, "unknown scale")
+
+
+def _evaluated(samples: Samples, step: int, benchmark: str, plans: Sequence[Mapping[str, Any]]) -> Evaluated:
+    frame = samples.at(step, benchmark)
+    names, rows = np.unique(frame["problem"].astype(str).to_numpy(str), return_inverse=True)
+    place = frame["sample"].to_numpy(np.int64)
+    verdicts = np.full((len(names), int(place.max()) + 1 if len(place) else 0), np.nan)
+    verdicts[rows, place] = frame["correct"].to_numpy(np.float64)
+    graders = frozenset(map(str, frame["grader"].unique()))
+    outcomes = {str(name): int(count) for name, count in frame["outcome"].value_counts().items() if count}
+    return Evaluated(names, verdicts, graders, outcomes, tuple(completeness(samples, step, plans)))
 
 
 def _seed(cell: Mapping[str, Any]) -> int:
@@ -146,5 +185,9 @@ def _file_notes(run_dir: Path, status: Status) -> list[str]:
 
 def _hashes(run_dir: Path) -> dict[str, str]:
     files = [run_dir / "cell.json", run_dir / "manifest.json"]
-    files += [*attempt_files(run_dir).values(), *validation_files(run_dir).values()]
+    sources = [*attempt_files(run_dir).values(), *validation_files(run_dir).values()]
+    files += sources or [
+        run_dir / "metrics.parquet",
+        run_dir / "samples.parquet",
+    ]  # then these are the records
     return {f.relative_to(run_dir).as_posix(): sha256(f.read_bytes()) for f in files if f.is_file()}
