@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from launch.fake_cluster import FakeCluster
 from launch.fake_trainer import Behaviour, grid_text, make_cells
 from launch.test_runner import Recorder, steps_of
 
 from cegppo_verl.experiment.cell import Cell
-from cegppo_verl.launch import handover, run_command, runner, tasks
+from cegppo_verl.launch import executors, handover, run_command, runner, tasks
 from cegppo_verl.launch.attempt import cell_json
 from cegppo_verl.launch.executors.base import Capacity, SubmitError, Task
 from cegppo_verl.launch.run_command import Call
@@ -28,6 +29,8 @@ from cegppo_verl.launch.watch import Watch
 from cegppo_verl.records import marks, progress, submission
 from cegppo_verl.records.rundir import RunDir
 from cegppo_verl.records.status import DONE, PLANNED, STOPPED, Status, status_of
+
+EXAMPLE = Path(executors.__file__).parent / "examples" / "kuberay.yaml"
 
 
 class Site:
@@ -307,6 +310,14 @@ def test_files_that_cannot_be_read_for_a_while_end_nothing(
     assert site.runner().run()
     assert site.notes().count("Stale file handle") == 1
     assert [len(site.records(i)) for i in (0, 1)] == [1, 1]
+
+
+def test_manifests_of_a_dry_run_can_be_read_as_one_file(tmp_path: Path) -> None:
+    grid, profile = tmp_path / "fake.yaml", tmp_path / "cluster.yaml"
+    grid.write_text(grid_text(arms=("grpo", "dapo")))
+    profile.write_text(EXAMPLE.read_text())
+    shown = "\n".join(run_command.dry_run(Call(grid, results=Path("/lustre/runs"), cluster=profile)))
+    assert [job["kind"] for job in yaml.safe_load_all(shown)] == ["RayJob", "RayJob"]
 
 
 @pytest.mark.parametrize("at_start", [True, False])
