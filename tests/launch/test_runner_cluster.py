@@ -102,7 +102,7 @@ def trained(site: Site, step: int, index: int = 0) -> Callable[[], bool]:
 
 
 def test_two_nodes_take_two_cells_at_once(site: Site) -> None:
-    site.behaviour.pace = 0.3
+    site.behaviour.pace = 1.0
     assert site.runner().run()
     first, second = (site.records(i)[0] for i in (0, 1))
     assert first["started"] <= second["ended"]

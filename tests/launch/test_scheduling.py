@@ -9,12 +9,14 @@ import time
 from collections import Counter
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from cegppo_verl.launch.scheduling import Item, Placement, Running, admit, decide, order
 
 HOURS = st.none() | st.sampled_from([0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 5.0, 8.0])
+
+on_a_busy_machine = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 @st.composite
@@ -67,6 +69,7 @@ def earliest(item, running, free, now):
     return None
 
 
+@on_a_busy_machine
 @given(situations())
 def test_no_node_is_overcommitted_and_a_placement_is_exactly_what_is_needed(situation):
     waiting, running, free, now = situation
@@ -79,6 +82,7 @@ def test_no_node_is_overcommitted_and_a_placement_is_exactly_what_is_needed(situ
     assert {p.item for p in placements} <= set(waiting)
 
 
+@on_a_busy_machine
 @given(situations())
 def test_nothing_startable_waits_unless_a_reservation_forbids_it(situation):
     waiting, running, free, now = situation
@@ -109,6 +113,7 @@ def _spare(held, node, running, free, now):
     return free[node] + back - held.item.gpus_per_node
 
 
+@on_a_busy_machine
 @given(situations())
 def test_the_reservation_is_the_earliest_possible_and_no_overtaker_delays_it(situation):
     waiting, running, free, now = situation
@@ -128,6 +133,7 @@ def _goes_before(one, other, waiting):
     return ordered.index(one) < ordered.index(other)
 
 
+@on_a_busy_machine
 @given(situations())
 def test_whoever_is_not_held_up_by_its_size_starts_in_order(situation):
     """Up to the first that does not fit, nobody is skipped, so the highest priority is served first."""
@@ -142,6 +148,7 @@ def test_whoever_is_not_held_up_by_its_size_starts_in_order(situation):
         running, room = after([placement], running, room, now)
 
 
+@on_a_busy_machine
 @given(situations(), st.randoms(use_true_random=False))
 def test_neither_the_order_of_the_lists_nor_the_names_of_nodes_matter(situation, rng):
     waiting, running, free, now = situation
@@ -159,6 +166,7 @@ def test_neither_the_order_of_the_lists_nor_the_names_of_nodes_matter(situation,
     assert decide(waiting, running, free, now) == decision
 
 
+@on_a_busy_machine
 @given(items(most=20))
 def test_order_is_total_and_the_same_for_any_input_order(waiting):
     assert order(reversed(waiting)) == order(waiting)
@@ -229,7 +237,7 @@ def test_what_can_never_fit_holds_nobody_up():
     assert decision.reservation is None
 
 
-@settings(max_examples=30, deadline=None)
+@settings(on_a_busy_machine, max_examples=30)
 @given(st.integers(0, 10**6), st.booleans(), st.integers(1, 3), st.integers(2, 4))
 def test_an_endless_stream_of_small_cells_does_not_starve_a_large_one(seed, lengths_known, nodes, gpus):
     """Lengths are off by up to 2, yet the large cell starts before anything begun well after it came ends."""
