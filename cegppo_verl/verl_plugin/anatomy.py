@@ -10,6 +10,8 @@ Per call of a loss, over the unmasked tokens, always sums and never fractions (r
     weight_abs_outside          the part of it outside the interval [1 − ε_low, 1 + ε_high]
     pa_hp, pa_lp, na_hp, na_lp  Â > 0 or Â < 0 × π_old ≥ ½ or π_old < ½, see HIGH_PROBABILITY
     <region>_lp                 tokens of an outer region with π_old < ½
+    <region>_sharp              tokens of an outer region with π_old > exp(−H(π_old)): to first order, raising
+                                the probability of one lowers the entropy; absent without old_entropy
     k1, k3                      Σ −log δ and Σ (δ − 1 − log δ), nats: as the tokens come from π_old, per-token
                                 means estimate KL(π_old‖π_θ) (Schulman, "Approximating KL Divergence", 2020)
     ratio, ratio_squared        Σδ and Σδ², for the effective sample size (Σδ)²/Σδ²
@@ -152,6 +154,7 @@ def _further_sums(
         | _divergence_sums(tokens)
         | _covariance_sums(advantages, old_log_prob, tokens.log_ratio)
         | _entropy_sums(tokens)
+        | _sharp_sums(ratio, advantages, old_log_prob, tokens, interval)
     )
 
 
@@ -167,12 +170,28 @@ def _zero_at_padding(tokens: Tokens) -> tuple[Tensor, Tensor]:
     return advantages, old_log_prob
 
 
-def _region_sums(ratio: Tensor, advantages: Tensor, low: Tensor, interval: Interval) -> dict[str, Tensor]:
+def _outer(ratio: Tensor, advantages: Tensor, interval: Interval) -> tuple[Tensor, ...]:
+    """Indicators of the regions of _OUTER."""
     below, above = regions.below(ratio, interval.epsilon_low), regions.above(ratio, interval.epsilon_high)
     negative, positive = regions.negative(advantages), regions.positive(advantages)
-    found = (negative * below, positive * above, negative.mul_(above), positive.mul_(below))
+    return negative * below, positive * above, negative.mul_(above), positive.mul_(below)
+
+
+def _region_sums(ratio: Tensor, advantages: Tensor, low: Tensor, interval: Interval) -> dict[str, Tensor]:
+    found = _outer(ratio, advantages, interval)
     sums = {name: region.sum() for name, region in zip(_OUTER, found, strict=True)}
     return sums | {f"{name}_lp": region.mul_(low).sum() for name, region in zip(_OUTER, found, strict=True)}
+
+
+def _sharp_sums(
+    ratio: Tensor, advantages: Tensor, old_log_prob: Tensor, tokens: Tokens, interval: Interval
+) -> dict[str, Tensor]:
+    """Padding has log π = 0 and H = 0, so it is not above its own threshold."""
+    if tokens.given_old_entropy is None:
+        return {}
+    sharp = torch.gt(old_log_prob, -tokens.old_entropy, out=torch.empty_like(old_log_prob))
+    found = _outer(ratio, advantages, interval)
+    return {f"{name}_sharp": region.mul_(sharp).sum() for name, region in zip(_OUTER, found, strict=True)}
 
 
 def _class_sums(advantages: Tensor, low: Tensor) -> dict[str, Tensor]:

@@ -325,3 +325,39 @@ def test_deferred_metrics_come_over_together_and_are_verls_afterwards(monkeypatc
     copied = pickle.loads(pickle.dumps(metrics["actor/anatomy/k1"]))
     assert type(copied) is Metric
     assert copied.aggregate() == totals["k1"]
+
+
+def test_sharp_tokens_are_those_whose_rise_lowers_the_entropy():
+    """Against the derivative itself: of every token of a random softmax, by autograd."""
+    g = torch.Generator().manual_seed(7)
+    logits = 2 * torch.randn(6, 20, 5, generator=g, dtype=torch.float64)
+    old_log_probs = logits.log_softmax(-1)
+    entropy = -(old_log_probs.exp() * old_log_probs).sum(-1)
+    chosen = torch.randint(5, (6, 20, 1), generator=g)
+    old = old_log_probs.gather(-1, chosen)[..., 0]
+    advantages = torch.randn(6, 20, generator=g, dtype=torch.float64)
+    log_prob, mask = (
+        old + 0.6 * torch.randn(6, 20, generator=g, dtype=torch.float64),
+        torch.ones(6, 20).bool(),
+    )
+    mask[2, 5:] = False
+
+    raised = logits.clone().requires_grad_()
+    rising = raised.log_softmax(-1)
+    (slopes,) = torch.autograd.grad(-(rising.exp() * rising).sum(), raised)
+    lowers = slopes.gather(-1, chosen)[..., 0] < 0
+
+    anatomy = Anatomy(Interval(0.2, 0.2))
+    for tokens in weighted.blocks(old, log_prob, advantages, mask, None, entropy):
+        anatomy.observe(tokens, None)
+    counts = anatomy.read(mask.sum())
+    ratio = (log_prob - old).exp()
+    regions = {
+        "neg_below": (advantages < 0) & (ratio < 0.8),
+        "pos_above": (advantages > 0) & (ratio > 1.2),
+        "neg_above": (advantages < 0) & (ratio > 1.2),
+        "pos_below": (advantages > 0) & (ratio < 0.8),
+    }
+    for name, region in regions.items():
+        assert counts[f"{name}_sharp"] == (region & mask & lowers).sum()
+        assert 0 < counts[f"{name}_sharp"] < counts[name]

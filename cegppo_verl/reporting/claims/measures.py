@@ -129,6 +129,17 @@ MEASURES = {
         100.0,
         "points",
     ),
+    **{
+        f"{region}_sharp": Kind(
+            f"share of the tokens in {region} that are likelier than exp(−entropy): raising one lowers the "
+            "entropy, lowering one raises it, to first order; points",
+            _share(f"{region}_sharp"),
+            _counted_alike,
+            100.0,
+            "points",
+        )
+        for region in anatomy.CLIPPED
+    },
     "entropy_law": Kind(
         "correlation over steps of the change of entropy with −Cov(log π, Â)", _entropy_law, _entropy_is
     ),
