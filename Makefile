@@ -13,7 +13,8 @@ UV_VERSION := 0.13.9
 export VENV LOCK PYTHON
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo test nightly lint typecheck unit report lock clean
+.PHONY: help setup demo study test nightly lint typecheck unit report lock clean
+STUDY := ablations/studies/clipping.yaml
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,6 +27,11 @@ demo: setup ## train GRPO, DAPO and CE-GPPO on a toy task and write local/report
 	@$(BIN)/cegppo doctor --quick
 	@$(BIN)/cegppo run ablations/demo.yaml --results local/runs
 	@$(BIN)/cegppo report ablations/demo.yaml --results local/runs --out local/reports
+
+study: setup ## run what the study still lacks (hours; Ctrl-C is safe), then decide its claims: reports/clipping
+	@$(BIN)/cegppo unpack results/archives/*.tar.xz
+	@$(BIN)/cegppo study $(STUDY) --commands | while read -r command; do eval "$(BIN)/$$command" </dev/null || exit $$?; done
+	@$(BIN)/cegppo study $(STUDY)
 
 test: lint typecheck ## everything: style, types, tests, and the real verl + vLLM pipeline (cheap first)
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
@@ -44,6 +50,8 @@ typecheck: setup ## mypy
 	@$(BIN)/mypy
 
 report: setup ## rebuild the committed reports from the committed records, and the index of losses
+	@$(BIN)/cegppo unpack results/archives/*.tar.xz
+	@$(BIN)/cegppo study $(STUDY)
 	@$(BIN)/cegppo report ablations/demo.yaml
 	@$(BIN)/cegppo report ablations/smollm2.yaml
 	@$(BIN)/cegppo report ablations/adaptive_beta.yaml

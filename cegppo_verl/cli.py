@@ -178,10 +178,16 @@ def study(
     check: Annotated[
         bool, typer.Option("--check", help="Write nothing; exit 1 if the report does not follow.")
     ] = False,
+    commands: Annotated[
+        bool, typer.Option("--commands", help="Print what makes the evidence, one `cegppo run` per line.")
+    ] = False,
 ) -> None:
     """Decide a study's claims from the records of its grids, by the rule that its file stated beforehand."""
     from cegppo_verl.launch import studies
 
+    if commands:
+        print("\n".join(studies.commands(file)))
+        return
     if check:
         raise typer.Exit(studies.check(file, results, out, console))
     console.print(f"wrote {studies.write(file, results, out)}", soft_wrap=True)

@@ -45,6 +45,20 @@ def check(path: Path, results: Path, out: Path, console: Console) -> int:
     return int(bool(found))
 
 
+def commands(path: Path) -> list[str]:
+    """What has to be run for the study's evidence; done cells cost nothing there.
+
+    Raises:
+        UserError: the study file is wrong.
+    """
+    study = load_study(path, MEASURES)
+    return [_command(_grid_file(path, evidence), evidence) for evidence in study.evidence.values()]
+
+
+def _grid_file(study: Path, evidence: Evidence) -> Path:
+    return Path(*(study.parent / evidence.grid).parts)
+
+
 def _build(path: Path, results: Path) -> tuple[StudyFile, dict[str, bytes]]:
     study = load_study(path, MEASURES)
     grids = {name: _grid(name, path, evidence, results) for name, evidence in study.evidence.items()}
@@ -52,7 +66,7 @@ def _build(path: Path, results: Path) -> tuple[StudyFile, dict[str, bytes]]:
 
 
 def _grid(name: str, study: Path, evidence: Evidence, results: Path) -> Grid:
-    file = Path(*(study.parent / evidence.grid).parts)
+    file = _grid_file(study, evidence)
     _, runs = planning.run_views(file, evidence.scale, evidence.seeds, results)
     engines = sorted({trainers.VERSIONS[catalog.scale(run.cell["scale"]).trainer] for run in runs})
     if len(engines) > 1:
@@ -68,8 +82,14 @@ def _grid(name: str, study: Path, evidence: Evidence, results: Path) -> Grid:
 def _command(file: Path, evidence: Evidence) -> str:
     words = ["cegppo", "run", _plain(file)]
     words += ["--scale", evidence.scale] if evidence.scale else []
-    words += [word for seed in evidence.seeds or () for word in ("--seed", str(seed))]
-    return shlex.join(words)
+    return " ".join([shlex.join(words), *_seeds(evidence.seeds or [])])
+
+
+def _seeds(seeds: list[int]) -> list[str]:
+    """Options for a shell (bash, zsh); a long run of seeds as one expression."""
+    if len(seeds) > 3 and seeds == list(range(seeds[0], seeds[-1] + 1)):
+        return [f"$(printf -- '--seed %d ' {{{seeds[0]}..{seeds[-1]}}})"]
+    return [f"--seed {seed}" for seed in seeds]
 
 
 def _plain(file: Path) -> str:

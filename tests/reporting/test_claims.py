@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import subprocess
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -274,6 +276,20 @@ def test_the_committed_study_fits_its_grids(tmp_path: Path) -> None:
             assert set(arms) <= grids[evidence], (one.name, evidence, arms)
     for agreed in found.agreements:
         assert all(set(agreed.arms) <= grids[side] for side in agreed.between)
+
+
+def test_the_commands_of_a_study_run_in_a_shell() -> None:
+    """Every piece of evidence as one command, which names the grid, the scale and all seeds."""
+    said = CliRunner().invoke(app, ["study", str(FILE), "--commands"])
+    lines, evidence = said.output.splitlines(), load_study(FILE, MEASURES).evidence
+    assert len(lines) == len(evidence)
+    for line, one in zip(lines, evidence.values(), strict=True):
+        echoed = subprocess.run(["bash", "-c", f"echo {line}"], capture_output=True, text=True, check=True)
+        words = echoed.stdout.split()
+        assert words[:2] == ["cegppo", "run"]
+        assert Path(words[2]).name == Path(one.grid).name
+        assert [int(b) for a, b in pairwise(words) if a == "--seed"] == (one.seeds or [])
+        assert ("--scale" in words) == (one.scale is not None)
 
 
 def _arms(evidence: Evidence) -> set[str]:
