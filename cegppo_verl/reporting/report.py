@@ -18,7 +18,7 @@ from cegppo_verl.reporting.arms import Study, studies
 from cegppo_verl.reporting.cells import MOST_WITH_SAMPLES, cells
 from cegppo_verl.reporting.entropy_law import law_tables
 from cegppo_verl.reporting.examples import examples
-from cegppo_verl.reporting.figures import study_plots
+from cegppo_verl.reporting.figures import Plot, study_plots
 from cegppo_verl.reporting.finals import belonging, final_tables, notes
 from cegppo_verl.reporting.page import Aims, Page, Section
 from cegppo_verl.reporting.panels_final import laws
@@ -166,6 +166,17 @@ def _section(
         tuple(cells(study, command, studies)),
         tuple(notes(belonging(study, evaluations))),
     )
+
+
+def figures_of(parts: Sequence[Study]) -> list[Plot]:
+    """All figures of some studies, sweeps among them."""
+    plots: list[Plot] = []
+    for study in parts:
+        suffix = _suffix(study, parts)
+        found = {name: laws(study, name) for name in study.benchmarks}
+        sweeps = sweep_tables(study, suffix)
+        plots += study_plots(study, numbers.final_accuracy(study), found, sweeps, suffix)[0]
+    return plots
 
 
 def _suffix(study: Study, parts: Sequence[Study]) -> str:

@@ -112,7 +112,7 @@ def accuracy_table(study: Study, benchmark: str, rows: Sequence[AccuracyRow]) ->
         + seeds_caveat(study)
     )
     body = tuple(Row(row.arm.name, row.arm.index, _accuracy_entries(row, k > 1)) for row in rows)
-    return Table(f"accuracy-{benchmark}", caption, columns, body, tuple(map(_accuracy_record, rows)))
+    return Table(f"accuracy-{benchmark}", caption, columns, body, tuple(map(accuracy_record, rows)))
 
 
 def seeds_caveat(study: Study) -> str:
@@ -143,7 +143,8 @@ def _difference(row: AccuracyRow) -> Entry:
     return Entry(text.points(interval), strong=interval.excludes_zero)
 
 
-def _accuracy_record(row: AccuracyRow) -> dict[str, Any]:
+def accuracy_record(row: AccuracyRow) -> dict[str, Any]:
+    """The unrounded numbers of one arm on one benchmark."""
     difference = row.difference.interval if row.difference else None
     return {
         "arm": row.arm.name,
