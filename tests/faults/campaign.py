@@ -331,30 +331,51 @@ def clock(e: Episode) -> str:
 
 def full_disk(e: Episode) -> str:
     """No more room where the records are (a small tmpfs), then room again."""
-    return _on_small_disk(e, lambda: _fill(e.results))
+    return _on_small_disk(
+        e, lambda: _fill(e.results), lambda: _mount("-o", "remount,size=64m", str(e.results))
+    )
 
 
 def read_only(e: Episode) -> str:
-    """The records' file system turns read-only, then writable again."""
-    return _on_small_disk(e, lambda: _mount("-o", "remount,ro", str(e.results)))
+    """The records' folder turns read-only, then writable again."""
+    return _on_small_disk(e, lambda: _forbid_writing(e.results), lambda: _unmount(e.results))
 
 
-def _on_small_disk(e: Episode, spoil: Callable[[], object]) -> str:
+def _on_small_disk(e: Episode, spoil: Callable[[], bool], mend: Callable[[], object]) -> str:
     e.results.mkdir()
     if _mount("-t", "tmpfs", "-o", "size=2m", "tmpfs", str(e.results)):
         return "not run: no right to mount"
     e.any_progress()
-    spoil()
+    if not spoil():
+        return "not run: the folder can still be written"
     e.watch(_after(e.rng.uniform(0.2, 1.5)))
-    _mount("-o", "remount,rw,size=64m", str(e.results))
+    mend()
     return ""
 
 
-def _fill(folder: Path) -> None:
+def _fill(folder: Path) -> bool:
+    """Whether nothing can be written any more."""
     try:
         (folder / "ballast").write_bytes(b"x" * 2**22)
     except OSError:
-        return
+        return _refuses(folder)
+    return False
+
+
+def _forbid_writing(folder: Path) -> bool:
+    """A read-only mount of the folder over itself: a remount fails while a file is open for writing."""
+    place = str(folder)
+    return (
+        not _mount("--bind", place, place) and not _mount("-o", "remount,bind,ro", place) and _refuses(folder)
+    )
+
+
+def _refuses(folder: Path) -> bool:
+    try:
+        (folder / "probe").write_bytes(b"x" * 2**16)
+    except OSError:
+        return True
+    return False
 
 
 def _mount(*words: str) -> int:
@@ -412,8 +433,12 @@ def strike(fault: Callable[[Episode], str], seed: int, cluster: bool) -> Outcome
 
 
 def _mount_away(folder: Path) -> None:
-    if folder.is_mount():
-        subprocess.run(["umount", "-l", str(folder)], capture_output=True, check=False)
+    while folder.is_mount() and not _unmount(folder):
+        pass
+
+
+def _unmount(folder: Path) -> int:
+    return subprocess.run(["umount", "-l", str(folder)], capture_output=True, check=False).returncode
 
 
 def plan(count: int, seed: int) -> Iterator[tuple[Callable[[Episode], str], int, bool]]:
@@ -439,7 +464,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--faults", type=int, default=200)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--only", help="this fault only")
+    names = [fault.__name__ for fault in FAULTS]
+    parser.add_argument("--only", choices=names, help="of the --faults, those of this kind only")
     parser.add_argument("--out", type=Path, help="write the outcomes there as JSON lines")
     arguments = parser.parse_args()
     outcomes = []
@@ -452,7 +478,7 @@ def main() -> int:
         arguments.out.write_text("".join(json.dumps(o.__dict__) + "\n" for o in outcomes))
     print(table(outcomes))
     print(Counter("broken" if o.broken else "held" for o in outcomes))
-    return int(any(o.broken for o in outcomes))
+    return int(not outcomes or any(o.broken for o in outcomes))
 
 
 if __name__ == "__main__":
