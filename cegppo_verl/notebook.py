@@ -90,7 +90,7 @@ class GridView:
         for key in keys:
             if key not in known:
                 raise UserError(f"no run has logged '{key}'", hint=did_you_mean(key, known))
-        frames = [self._tagged(run, run.metrics.frame.drop(columns="attempt")) for run in self.runs]
+        frames = [self._tagged(run, run.metrics.frame) for run in self.runs]
         whole = pd.concat(frames, ignore_index=True).astype({"key": "str"})
         return whole[whole["key"].isin(keys)].reset_index(drop=True) if keys else whole
 
@@ -98,7 +98,10 @@ class GridView:
         """Every graded sample of the evaluations during training, without its text."""
         import pandas as pd
 
-        return pd.concat([self._tagged(run, run.samples.frame) for run in self.runs], ignore_index=True)
+        from cegppo_verl.records.samples import load_samples
+
+        frames = [self._tagged(run, load_samples(run.run_dir).frame) for run in self.runs]
+        return pd.concat(frames, ignore_index=True)
 
     def figures(self) -> dict[str, Figure]:
         """The report's figures by name."""

@@ -22,6 +22,7 @@ from cegppo_verl.records.derived import load_or_build, read_sources
 VALIDATION_PREFIX = "val-"  # verl: val-core/… and val-aux/…
 COLUMNS = ("step", "key", "value", "attempt")
 _MAX_STEP = 2**31
+_NO_KEY = -2  # pandas has -1 for a missing one
 
 
 @dataclass(frozen=True)
@@ -50,9 +51,16 @@ class Metrics:
 
     def series(self, key: str) -> tuple[np.ndarray, np.ndarray]:
         """Steps (T,) int, ascending, and values (T,) float of one key; empty when it was never logged."""
-        mine = (self.frame["key"] == key).to_numpy()
-        step, value = (self.frame[name].to_numpy()[mine] for name in ("step", "value"))
-        return step.astype(np.int64), value.astype(np.float64)
+        codes, steps, values, positions = self._columns
+        mine = np.flatnonzero(codes == positions.get(key, _NO_KEY))
+        return steps[mine].astype(np.int64), values[mine].astype(np.float64)
+
+    @cached_property
+    def _columns(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, dict[str, int]]:
+        """Codes of the keys, steps, values, and the keys' codes: a report asks for hundreds of series."""
+        keys = self.frame["key"].astype("category").cat
+        steps, values = (self.frame[name].to_numpy() for name in ("step", "value"))
+        return keys.codes.to_numpy(), steps, values, {str(k): i for i, k in enumerate(keys.categories)}
 
 
 def attempt_files(run_dir: Path) -> dict[int, Path]:

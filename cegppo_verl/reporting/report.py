@@ -12,6 +12,7 @@ from typing import Any
 
 from cegppo_verl.errors import UserError
 from cegppo_verl.records import atomic
+from cegppo_verl.records.derived import sha256
 from cegppo_verl.records.evaluations import Evaluation
 from cegppo_verl.reporting import numbers, rendering, text
 from cegppo_verl.reporting.arms import Study, studies
@@ -113,11 +114,13 @@ def _sidecars(
     contents: dict[str, bytes], shared: dict[str, Any], sections: Sequence[Section]
 ) -> dict[str, bytes]:
     drawn = {f"figures/{plot.name}": plot.drawn for section in sections for plot in section.plots}
+    whole = provenance_file(shared)
+    digest = sha256(whole)
     beside = {
-        f"{name}.json": linked(name, content, shared, drawn.get(name.rpartition(".")[0]))
+        f"{name}.json": linked(name, content, shared, digest, drawn.get(name.rpartition(".")[0]))
         for name, content in contents.items()
     }
-    return beside | {PROVENANCE: provenance_file(shared)}
+    return beside | {PROVENANCE: whole}
 
 
 def _evaluated(one: Evaluation) -> dict[str, Any]:

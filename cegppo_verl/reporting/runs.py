@@ -19,6 +19,8 @@ from cegppo_verl.records.rundir import read_json
 from cegppo_verl.records.samples import Samples, completeness, load_samples, validation_files
 from cegppo_verl.records.status import Status
 
+_USED = ("step", "benchmark", "problem", "sample", "correct", "outcome", "grader")
+
 
 @dataclass(frozen=True)
 class Evaluated:
@@ -45,7 +47,7 @@ class RunView:
         cell: the resolved cell; empty when nobody knows it.
         manifest: provenance; empty when there is none.
         status: state derived from the files.
-        metrics, samples: stitched numbers; empty frames when there are none.
+        metrics, samples: stitched numbers, the columns that reports use; empty frames when there are none.
         records: SHA-256 of every record file, by path inside the run directory.
         notes: what is damaged or missing, one sentence each.
     """
@@ -76,7 +78,8 @@ class RunView:
         samples = load_samples(run_dir, cell_id=str(resolved.get("id", "")), seed=_seed(resolved))
         notes = (*_file_notes(run_dir, status), *metrics.notes, *samples.notes)
         manifest = read_json(run_dir / "manifest.json") or {}
-        return cls(run_dir, resolved, manifest, status, metrics, samples, _hashes(run_dir), notes)
+        slim = Metrics(metrics.frame.drop(columns="attempt")), Samples(samples.frame[list(_USED)])
+        return cls(run_dir, resolved, manifest, status, *slim, _hashes(run_dir), notes)
 
     @property
     def arm(self) -> str:

@@ -49,13 +49,14 @@ def sidecar(artefact: str, content: bytes, shared: Mapping[str, Any], drawn: str
     return (json.dumps(whole, indent=1, sort_keys=True, ensure_ascii=True) + "\n").encode()
 
 
-def linked(artefact: str, content: bytes, shared: Mapping[str, Any], drawn: str | None = None) -> bytes:
-    """As ``sidecar``, with what all artefacts share named instead of repeated."""
-    whole = provenance_file(shared)
+def linked(
+    artefact: str, content: bytes, shared: Mapping[str, Any], digest: str, drawn: str | None = None
+) -> bytes:
+    """As ``sidecar``, with what all artefacts share named by the hash of its file instead of repeated."""
     up = "../" * artefact.count("/")
     own = {key: shared[key] for key in ("schema", "grid", "command", "checkpoint_policy", "made_with")}
     cells = [{"run": cell["run"], "state": cell["state"]} for cell in shared["cells"]]
-    own |= {"cells": cells, "provenance": {"file": f"{up}{PROVENANCE}", "sha256": sha256(whole)}}
+    own |= {"cells": cells, "provenance": {"file": f"{up}{PROVENANCE}", "sha256": digest}}
     return sidecar(artefact, content, own, drawn)
 
 

@@ -81,8 +81,8 @@ def _over_seeds(per_problem: np.ndarray) -> np.ndarray:
 
 def _replicates(a, b, rng, unit, n_resamples, chunk=256):  # type: ignore[no-untyped-def]
     if weighable(a[0]) and weighable(b[0]):
-        arms = [(1.0, [weights.cells(*a)]), (-1.0, [weights.cells(*b)])]
-        return weights.replicates(arms, rng, _layers(unit), n_resamples)
+        signed = [(1.0, [weights.cells(*a)]), (-1.0, [weights.cells(*b)])]
+        return weights.replicates(signed, rng, _layers(unit), n_resamples)
     parts = []
     for start in range(0, n_resamples, chunk):
         size = min(chunk, n_resamples - start)
@@ -122,8 +122,8 @@ def _random_flips(differences: np.ndarray, rng: np.random.Generator, count: int)
         rows = min(size, count - start)
         random = np.frombuffer(rng.bytes(-(-rows * len(differences) // 8)), np.uint8)
         bits = np.unpackbits(random, count=rows * len(differences)).reshape(rows, -1)
-        parts.append((1.0 - 2.0 * bits) @ differences)  # float64: ties must stay ties
-    return np.concatenate(parts)
+        parts.append(bits.astype(np.float64) @ differences)  # float64: ties must stay ties
+    return differences.sum() - 2.0 * np.concatenate(parts)
 
 
 def holm(p_values: np.ndarray) -> np.ndarray:

@@ -42,8 +42,11 @@ def _chunk(arms: Sequence[tuple[float, Arm]], rng: np.random.Generator, layers: 
         problems = _shares(rng, means.shape[1], size, layers >= 2)
         for (sign, arm), drawn in zip(arms, seeds, strict=True):
             y, v = arm[bench]
-            total += sign * np.einsum("bp,bp->b", drawn @ y, problems)
-            variance += np.einsum("bp,bp->b", drawn @ v, problems) / y.size
+            by_seed = (
+                problems @ np.concatenate([y, v]).T
+            )  # (size, 2S): problems first, there are more of them
+            total += sign * (by_seed[:, : len(y)] * drawn).sum(1)
+            variance += (by_seed[:, len(y) :] * drawn).sum(1) / y.size
     return (total + np.sqrt(variance) * rng.standard_normal(size)) / len(arms[0][1])
 
 
