@@ -1,4 +1,4 @@
-r"""Coverage-guided fuzzing of answer extraction and grading; not collected by pytest.
+r"""Coverage-guided fuzzing of answer extraction, grading and instructions; not collected by pytest.
 
 Needs atheris and math-verify in an environment of their own:
 
@@ -16,8 +16,9 @@ import time
 import atheris
 
 with atheris.instrument_imports():
-    from cegppo_verl.evaluation import extract, grading, pool
+    from cegppo_verl.evaluation import constraints, extract, grading, pool
     from cegppo_verl.evaluation.worker import PATIENCE
+from cegppo_verl.evaluation import code
 
 SECONDS = 0.5
 SLOW_EXTRACTION = 1.0  # seconds of a core; usual is 0.00001
@@ -36,6 +37,7 @@ PIECES = (
         "\\pi",
         "\\infty",
     ),
+    *("<<", ">>", "```\n", "```json\n", ". ", "...", "- ", "\n\n", "def f(x):\n", "P.S. "),
     *("\\text{", "\\cup", "\\pm", "\\begin{pmatrix}", "\\end{pmatrix}", "\\\\", "\\binom{", "\\sum_{k=1}^{"),
     *(
         "\\log",
@@ -52,6 +54,16 @@ PIECES = (
         "½",
         "\ud800",
     ),
+)
+RULES = constraints.read_constraints(
+    [
+        *({"name": n, "least": 1, "most": 9} for n in ("word_count", "sentence_count")),
+        *({"name": n, "number": 2} for n in ("paragraph_count", "bullet_count")),
+        *({"name": n} for n in ("json_format", "lower_case", "upper_case", "no_commas", "quoted", "title")),
+        *({"name": n, "words": ["x y", "1"]} for n in ("keywords", "forbidden_words")),
+        {"name": "placeholders", "least": 1},
+        {"name": "postscript", "marker": "P.S."},
+    ]
 )
 GRADER = grading.Grader(workers=2, seconds=SECONDS)
 counts: dict[str, int] = {}
@@ -78,6 +90,16 @@ def check_extraction(response: str) -> None:
     assert time.process_time() - start < SLOW_EXTRACTION
 
 
+def check_instructions(response: str) -> None:
+    """A verdict for every constraint, and a program or none, soon."""
+    start = time.process_time()
+    for loose in (False, True):
+        assert len(constraints.verdicts(response, RULES, loose=loose)) == len(RULES)
+    program = code.program_in(response, "def f(x):\n", "f")
+    assert program is None or program.startswith("def f(x):\n")
+    assert time.process_time() - start < SLOW_EXTRACTION
+
+
 def check_grade(response: str, truth: str) -> None:
     """Two tries at most, and a fresh crew."""
     start = time.monotonic()
@@ -96,6 +118,7 @@ def one(raw: bytes) -> None:
         text_of(data),
     )
     check_extraction(text)
+    check_instructions(text)
     check_grade(f"\\boxed{{{text}}}", truth)
     if sum(counts.values()) % 1000 == 0:
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
