@@ -27,11 +27,12 @@ EVALUATIONS = ROOT.name  # beside the folder of the runs
 
 @dataclass(frozen=True)
 class _Request:
-    """Which report: a grid file with the options of its command."""
+    """Which report: a grid file with the options of its command, or a study file."""
 
     grid: Path
-    scale: str | None
-    seeds: tuple[int, ...] | None
+    scale: str | None = None
+    seeds: tuple[int, ...] | None = None
+    is_study: bool = False
 
 
 def write(
@@ -74,6 +75,10 @@ def check(
 
 
 def _check_one(request: _Request, results: Path, out: Path, published: Path, console: Console) -> int:
+    if request.is_study:
+        from cegppo_verl.launch import studies
+
+        return studies.check(request.grid, results, out, console)
     from cegppo_verl.reporting.check import differences
     from cegppo_verl.reporting.report import build_report
 
@@ -112,9 +117,11 @@ def _committed(out: Path) -> list[_Request]:
 
 
 def _of_command(sidecar: Path) -> _Request:
-    """The command stored beside a report, ``cegppo report GRID [--scale S] [--seed N]...``, taken apart."""
+    """The command beside a report, taken apart: report GRID [--scale S] [--seed N]..., or study FILE."""
     try:
-        words = shlex.split(json.loads(sidecar.read_text())["command"])[2:]
+        _, verb, *words = shlex.split(json.loads(sidecar.read_text())["command"])
+        if verb == "study":
+            return _Request(Path(words[0]), is_study=True)
         options = list(zip(words[1::2], words[2::2], strict=True))
         seeds = tuple(int(value) for name, value in options if name == "--seed")
         return _Request(Path(words[0]), dict(options).get("--scale"), seeds or None)

@@ -278,6 +278,37 @@ def test_the_committed_study_fits_its_grids(tmp_path: Path) -> None:
         assert all(set(agreed.arms) <= grids[side] for side in agreed.between)
 
 
+SMALL = """
+name: small
+question: Is the committed demo there?
+design: One arm, one seed.
+threats: [It is one seed of a toy.]
+evidence: {demo: {grid: demo.yaml}}
+claims:
+  - name: falls
+    claim: The entropy of GRPO falls.
+    source: nobody doubts it
+    evidence: [demo]
+    measure: {of: entropy_kept}
+    level: {arm: grpo, than: 1}
+    expected: negative
+"""
+
+
+def test_the_check_of_all_reports_checks_studies_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("small.yaml").write_text(SMALL)
+    Path("demo.yaml").write_text((ROOT / "ablations/demo.yaml").read_text())
+    records = ["--results", str(ROOT / "results/runs")]
+    assert CliRunner().invoke(app, ["study", "small.yaml", *records]).exit_code == 0
+    assert "follows from its records" in CliRunner().invoke(app, ["report", "--check", *records]).output
+    report = Path("reports/small/report.md")
+    report.write_text(report.read_text().replace("cannot tell", "supported"))
+    changed = CliRunner().invoke(app, ["report", "--check", *records])
+    assert changed.exit_code == 1
+    assert "report.md" in changed.output
+
+
 def test_the_commands_of_a_study_run_in_a_shell() -> None:
     """Every piece of evidence as one command, which names the grid, the scale and all seeds."""
     said = CliRunner().invoke(app, ["study", str(FILE), "--commands"])

@@ -104,6 +104,8 @@ def test_the_command_of_a_report_is_taken_apart(tmp_path: Path) -> None:
     )
     found = _of_command(beside)
     assert (found.grid, found.scale, found.seeds) == (Path("ablations/a.yaml"), "toy-xs", (1, 2))
+    beside.write_text(json.dumps({"command": "cegppo study ablations/studies/s.yaml"}))
+    assert _of_command(beside).is_study
     beside.write_text("{}")
     with pytest.raises(UserError, match="names no command"):
         _of_command(beside)
