@@ -49,7 +49,7 @@ _STYLE = {
     "ytick.labelcolor": palette.INK,
 }
 _PANEL_SIZE = (5.2, 3.5)  # inches
-_LEGEND_ROW = 0.3
+_LEGEND_ROW, _LEGEND_REST = 0.205, 0.22
 _FONTS = "'DejaVu Sans',Verdana,sans-serif"
 FORMATS = ("svg", "png", "pdf")
 
@@ -105,7 +105,7 @@ def combined(panels: Sequence[Panel], legend: Sequence[LegendEntry], salt: str) 
 def _sheet(panels: Sequence[Panel], legend: Sequence[LegendEntry]) -> Figure:
     columns = min(2, len(panels))
     heights = [max(p.height for p in panels[i : i + columns]) for i in range(0, len(panels), columns)]
-    legend_height = _LEGEND_ROW * (_legend_rows(legend, columns) + 0.4) if legend else 0.0
+    legend_height = _LEGEND_ROW * _legend_rows(legend, columns) + _LEGEND_REST if legend else 0.0
     size = (_PANEL_SIZE[0] * columns, _PANEL_SIZE[1] * sum(heights) + legend_height)
     figure = Figure(figsize=size, layout="constrained")
     figure.get_layout_engine().set(rect=(0, 0, 1, 1 - legend_height / size[1]), wspace=0.04, hspace=0.06)

@@ -15,6 +15,8 @@ from cegppo_verl.reporting.numbers import AccuracyRow
 from cegppo_verl.reporting.panels_final import Law
 from cegppo_verl.reporting.scores.model import ScoreTable
 
+NAMED = "forest"  # names its arms itself
+
 
 @dataclass(frozen=True)
 class Plot:
@@ -69,7 +71,7 @@ def study_plots(
     """
     legend = tuple(panels.legend(study))
     plots = [
-        Plot(f"{name}{suffix}", title, caption, tuple(drawn), legend)
+        Plot(f"{name}{suffix}", title, caption, tuple(drawn), () if name == NAMED else legend)
         for name, title, caption, drawn in (*_over_steps(study), *_final(study, accuracy, found))
     ]
     plots += _sweeps(sweeps, suffix)
@@ -133,7 +135,7 @@ def _final(study: Study, accuracy: Sequence[AccuracyRow], found: dict[str, list[
     over = _interval(study)
     return [
         (
-            "forest",
+            NAMED,
             "Differences to the baseline",
             f"Final accuracy, paired per problem; bars: 95 % bootstrap intervals over {over}. "
             "An interval that crosses the line does not tell the two apart.",
@@ -175,7 +177,11 @@ def _sweeps(tables: Sequence[ScoreTable], suffix: str = "") -> list[Plot]:
 
 
 def _accuracy_bars(study: Study) -> str:
-    apart = "; points are set apart sideways to be seen" if len(study.arms) <= 12 else ""
+    if len(study.arms) > panels.MOST_BARS:
+        return (
+            f"Accuracy: intervals are in the table; of more than {panels.MOST_BARS} arms no bars are drawn."
+        )
+    apart = "; points are set apart sideways to be seen"
     return f"Accuracy: bars are 95 % bootstrap intervals over {_interval(study)}{apart}."
 
 

@@ -6,7 +6,7 @@ All numbers are made when a panel is made; drawing it, which happens several tim
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -21,6 +21,7 @@ from cegppo_verl.stats import Interval, bootstrap_curves, moving_mean
 PALE = 0.45
 MOST_POINTS, FEWEST_POINTS = 400, 50  # of a curve; longer ones are drawn as means over successive steps
 PANEL_POINTS = 16_000  # of all curves of a panel
+MOST_BARS = 12  # arms whose accuracies have bars
 CROWDED = 6  # arms; of more the bands would cover each other
 MOST_THIN = 40  # lines of single seeds in a panel; more of them hide the means
 KL, GRADIENT = "actor/ppo_kl", "actor/grad_norm"
@@ -59,7 +60,11 @@ def accuracy_panel(study: Study, benchmark: str) -> Panel:
     k, name = study.samples_per_problem(benchmark), text.visible(benchmark, 60)
     traces = accuracy_traces(comparable.for_accuracy(study, benchmark)[0], benchmark)
     alt = f"Accuracy on {name} in per cent against the training step, one line per arm."
-    shift = 0.012 * max((arm.total_steps for arm in study.arms), default=0) if len(study.arms) <= 12 else 0.0
+    shift = (
+        0.012 * max((arm.total_steps for arm in study.arms), default=0)
+        if len(study.arms) <= MOST_BARS
+        else 0.0
+    )
     draw = partial(_draw_accuracy, traces, shift)
     return Panel(f"Accuracy on {name}, avg@{k}", alt, draw, not traces)
 
@@ -212,6 +217,8 @@ def _draw_trace(axis: Axes, trace: Trace) -> None:
 def _draw_accuracy(traces: Sequence[Trace], shift: float, axis: Axes) -> None:
     places = list(dict.fromkeys(trace.index for trace in traces))
     for trace in traces:
+        if len(places) > MOST_BARS:
+            trace = replace(trace, low=None, high=None)
         x = trace.x + shift * (places.index(trace.index) - (len(places) - 1) / 2)
         draw_points(axis, trace, x, joined=True)
     finish(axis, "training step", "correct, %", bool(traces))
@@ -222,8 +229,9 @@ def _draw_accuracy(traces: Sequence[Trace], shift: float, axis: Axes) -> None:
 def draw_points(axis: Axes, trace: Trace, x: np.ndarray, joined: bool) -> None:
     """Markers with bars, joined by the arm's line or not."""
     stroke = palette.stroke(trace.index)
-    bars = axis.vlines(x, trace.low, trace.high, color=stroke["color"], lw=1.3, alpha=0.75 * trace.alpha)
+    if trace.low is not None:
+        bars = axis.vlines(x, trace.low, trace.high, color=stroke["color"], lw=1.3, alpha=0.75 * trace.alpha)
+        tag(bars, trace.index)
     look = {**stroke, "marker": palette.marker(trace.index), "ms": 5, "lw": 1.8, "alpha": trace.alpha}
     (line,) = axis.plot(x, trace.y, **(look if joined else {**look, "linestyle": "none"}))
-    for artist in (bars, line):
-        tag(artist, trace.index)
+    tag(line, trace.index)
