@@ -50,13 +50,24 @@ def sidecar(artefact: str, content: bytes, shared: Mapping[str, Any], drawn: str
 
 
 def linked(
-    artefact: str, content: bytes, shared: Mapping[str, Any], digest: str, drawn: str | None = None
+    artefact: str,
+    content: bytes,
+    shared: Mapping[str, Any],
+    digest: str,
+    drawn: str | None = None,
+    *,
+    with_cells: bool = True,
 ) -> bytes:
-    """As ``sidecar``, with what all artefacts share named by the hash of its file instead of repeated."""
+    """As ``sidecar``, with what all artefacts share named by the hash of its file instead of repeated.
+
+    Args:
+        with_cells: list the cells; a study has hundreds, and every artefact is made from all of them.
+    """
     up = "../" * artefact.count("/")
     own = {key: shared[key] for key in ("schema", "grid", "command", "checkpoint_policy", "made_with")}
-    cells = [{"run": cell["run"], "state": cell["state"]} for cell in shared["cells"]]
-    own |= {"cells": cells, "provenance": {"file": f"{up}{PROVENANCE}", "sha256": digest}}
+    own |= {"provenance": {"file": f"{up}{PROVENANCE}", "sha256": digest}}
+    if with_cells:
+        own["cells"] = [{"run": cell["run"], "state": cell["state"]} for cell in shared["cells"]]
     return sidecar(artefact, content, own, drawn)
 
 

@@ -8,15 +8,17 @@ import math
 from collections.abc import Mapping, Sequence
 
 from cegppo_verl.experiment.claims import StudyFile
+from cegppo_verl.records.derived import sha256
 from cegppo_verl.reporting import text
 from cegppo_verl.reporting.claims import agreement, exploration, shown
 from cegppo_verl.reporting.claims.exploration import Explored, explore, figures
 from cegppo_verl.reporting.claims.forest import forest
 from cegppo_verl.reporting.claims.measures import MEASURES
 from cegppo_verl.reporting.claims.verdict import LEVEL, Decided, Grid, decide, tally
-from cegppo_verl.reporting.sidecar import provenance, sidecar
+from cegppo_verl.reporting.sidecar import PROVENANCE, linked, provenance, provenance_file
 
 MAKER = "cegppo study"
+ABSENT = "not run"
 
 
 def build_study(study: StudyFile, grids: Mapping[str, Grid], command: str) -> dict[str, bytes]:
@@ -32,12 +34,26 @@ def build_study(study: StudyFile, grids: Mapping[str, Grid], command: str) -> di
     for name, (files, what) in pictures.items():
         contents |= {f"{name}.{form}": content for form, content in files.items()}
         drawn |= {f"{name}.{form}": what for form in files}
-    runs = [run for grid in grids.values() for run in grid.runs]
-    shared = provenance(study.name, runs, command, {})
-    sidecars = {
-        f"{name}.json": sidecar(name, content, shared, drawn.get(name)) for name, content in contents.items()
+    return contents | _sidecars(study, grids, contents, drawn, command)
+
+
+def _sidecars(
+    study: StudyFile,
+    grids: Mapping[str, Grid],
+    contents: Mapping[str, bytes],
+    drawn: Mapping[str, str],
+    command: str,
+) -> dict[str, bytes]:
+    """One beside each artefact, and what they share: the finished runs, as no other decides anything."""
+    runs = {run.cell["id"]: run for grid in grids.values() for run in grid.runs if run.done}
+    shared = provenance(study.name, list(runs.values()), command, {})
+    whole = provenance_file(shared)
+    digest = sha256(whole)
+    beside = {
+        f"{name}.json": linked(name, content, shared, digest, drawn.get(name), with_cells=False)
+        for name, content in contents.items()
     }
-    return contents | sidecars
+    return {PROVENANCE: whole, **beside}
 
 
 def _markdown(
@@ -116,7 +132,7 @@ def _contrast(one: Decided) -> str:
 
 def _row(one: Decided) -> str:
     if one.result is None:
-        return f"| {one.evidence} | 0 | not run: {text.markdown(one.missing)} | | | |"
+        return f"| {one.evidence} | 0 | {_absent(one.missing)} | | | |"
     kind = MEASURES[one.claim.measure.of]
     cells = (
         one.evidence,
@@ -146,6 +162,10 @@ def _csv(found: Sequence[Decided]) -> bytes:
     writer.writeheader()
     writer.writerows(map(_record, found))
     return buffer.getvalue().encode()
+
+
+def _absent(why: str) -> str:
+    return ABSENT if why in ("", ABSENT) else f"{ABSENT}: {text.markdown(why)}"
 
 
 def _record(one: Decided) -> dict[str, object]:
