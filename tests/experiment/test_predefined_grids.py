@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -10,10 +11,12 @@ from cegppo_verl.experiment import catalog, identity
 from cegppo_verl.experiment.cell import Cell, read_cell
 from cegppo_verl.experiment.expand import expand
 from cegppo_verl.experiment.grid import load_grid
+from cegppo_verl.records import archive
 
 ROOT = Path(__file__).parents[2]
 ABLATIONS = ROOT / "ablations"
 RUNS = sorted((ROOT / "results" / "runs").glob("*/*/cell.json"))
+ARCHIVES = sorted((ROOT / "results" / "archives").glob(f"*{archive.ENDING}"))
 PAPER = "deepseek-r1-distill-qwen-1.5b"
 ARMS = {
     "table1_methods": 4,
@@ -51,11 +54,25 @@ def test_the_cells_of_recorded_runs_are_found_again(name: str) -> None:
     """No id has changed since these runs were made."""
     if not (ABLATIONS / f"{name}.yaml").exists():
         pytest.skip("a folder that belongs to no grid")
-    recorded = {
-        (cell.id, cell.scale) for file in RUNS if file.parts[-3] == name for cell in [read_cell(file)]
-    }
-    planned = {scale: {cell.id for cell in cells(name, scale)} for _, scale in recorded}
-    assert all(found in planned[scale] for found, scale in recorded)
+    recorded = [read_cell(file) for file in RUNS if file.parts[-3] == name]
+    for scale in {cell.scale for cell in recorded}:
+        own = [cell for cell in recorded if cell.scale == scale]
+        assert {cell.id for cell in own} <= found_again(name, scale, {cell.seed for cell in own})
+
+
+def found_again(name: str, scale: str, seeds: set[int]) -> set[str]:
+    grid = load_grid(ABLATIONS / f"{name}.yaml", scale=scale, seeds=sorted(seeds))
+    return {cell.id for cell in expand(grid)}
+
+
+@pytest.mark.parametrize("file", ARCHIVES, ids=lambda file: file.name)
+def test_so_are_those_of_packed_runs(file: Path) -> None:
+    with tarfile.open(file) as packed:
+        runs = {Path(name).parts[1] for name in packed.getnames()}
+    slugs = [run.rpartition("-") for run in runs]
+    grid, scale = file.name.removesuffix(archive.ENDING).split("__")
+    seeds = {int(slug.rpartition("seed")[2]) for slug, _, _ in slugs}
+    assert {identity for _, _, identity in slugs} <= found_again(grid, scale, seeds)
 
 
 SHARED_WITH_TABLE_1 = {
