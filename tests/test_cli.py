@@ -232,7 +232,7 @@ def test_a_report_names_a_canonical_command(
     seen: list[Any] = []
 
     def remember(*arguments: Any) -> Any:
-        seen.append(arguments[6])
+        seen.append(arguments[3])
         raise UserError("that is enough")
 
     monkeypatch.setattr("cegppo_verl.reporting.write_report", remember)
