@@ -149,9 +149,14 @@ LARGE = {
 def test_ten_thousand_cells_in_a_second(tmp_path: Path, arms: str) -> None:
     file = tmp_path / "large.yaml"
     file.write_text(HEAD.replace("seeds: [1]\n", "") + arms)
-    start = time.process_time()  # of this process only: other work on the machine does not count
+    assert any(_seconds_to_expand(file) < 1.5 for _ in range(3))  # .2 to .7 s when nothing else runs
+
+
+def _seconds_to_expand(file: Path) -> float:
+    """Of this process only; a neighbour on the same core still slows it, so the best of a few counts."""
+    start = time.process_time()
     assert len(expand(load_grid(file))) in (10_000, 10_002)
-    assert time.process_time() - start < 1.5  # .2 to .7 s when nothing else runs
+    return time.process_time() - start
 
 
 def test_a_changed_copy_is_resolved_anew() -> None:
@@ -182,10 +187,13 @@ def test_importing_is_light() -> None:
         "print(time.process_time() - start);"
         "print(*{'torch', 'ray', 'verl', 'vllm', 'transformers', 'hydra', 'numpy'} & set(sys.modules))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    seconds, heavy = done.stdout.split("\n")[:2]
-    assert heavy == ""
-    assert float(seconds) < 0.5
+    found = []
+    for _ in range(3):  # the best counts: a neighbour on the same core slows the others
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        seconds, heavy = done.stdout.split("\n")[:2]
+        assert heavy == ""
+        found.append(float(seconds))
+    assert min(found) < 0.5
 
 
 def test_the_catalogue_knows_how_many_problems_there_are() -> None:

@@ -211,7 +211,7 @@ def test_an_interrupt_ends_the_engine_and_keeps_the_records(model: str, tmp_path
     real = command.start_engines
     monkeypatch.setattr(command, "start_engines", lambda s, i: engines.append(real(s, i)) or engines[-1])
     with pytest.raises(KeyboardInterrupt):
-        run(model, tmp_path / "out", "--slow", "0.05")
+        run(model, tmp_path / "out", "--slow", "0.5")  # the rest would take long, however late one looks
     assert engines[0].process.poll() is not None
     (folder,) = (tmp_path / "out").glob("*/step-0-*")
     assert 0 < len(shards.load(folder)) < 12
