@@ -17,7 +17,15 @@ from typer.testing import CliRunner
 
 from cegppo_verl.cli import app
 from cegppo_verl.errors import UserError
-from cegppo_verl.experiment.claims import Agreement, Claim, Evidence, Exploration, StudyFile, load_study
+from cegppo_verl.experiment.claims import (
+    Agreement,
+    Claim,
+    Evidence,
+    Exploration,
+    Measure,
+    StudyFile,
+    load_study,
+)
 from cegppo_verl.experiment.grid import load_grid
 from cegppo_verl.records.status import PLANNED
 from cegppo_verl.reporting.claims import MEASURES, Grid, build_study, decide
@@ -354,3 +362,20 @@ def test_a_wrong_study_file(old: str, new: str, said: str, tmp_path: Path) -> No
     assert isinstance(ran.exception, UserError) or ran.exit_code == 2
     assert said in f"{ran.output}{ran.exception}"
     assert not (tmp_path / "o").exists()
+
+
+def test_a_step_without_tokens_in_a_region_counts_for_nothing(
+    grid: Grid, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nan = float("nan")
+    counted = {
+        "step": np.array([1, 2, 3]),
+        "pos_above": np.array([0.3, 0.0, 0.1]),
+        "pos_above_sharp": np.array([0.5, nan, 0.9]),
+    }
+    monkeypatch.setattr("cegppo_verl.reporting.claims.measures.anatomy.anatomy", lambda metrics: counted)
+    kind, run = MEASURES["pos_above_sharp"], grid.runs[0]
+    assert kind.value(run, Measure(of="pos_above_sharp", steps=(1, 3))) == pytest.approx(0.6)
+    assert kind.value(run, Measure(of="pos_above_sharp", steps=(1, 4))) is None  # a step is missing
+    counted["pos_above_sharp"] = np.array([0.5, nan, nan])
+    assert kind.value(run, Measure(of="pos_above_sharp", steps=(1, 3))) is None  # it was not counted

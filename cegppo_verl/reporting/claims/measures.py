@@ -77,6 +77,24 @@ def _share(name: str) -> Callable[[RunView, Measure], float | None]:
     return value
 
 
+def _share_within(region: str, name: str) -> Callable[[RunView, Measure], float | None]:
+    """A share of a region's tokens over the window; a step counts by the region's share of its tokens.
+
+    So a step without a token in the region counts for nothing, instead of leaving the run out.
+    """
+
+    def value(run: RunView, measure: Measure) -> float | None:
+        found, (first, last) = anatomy.anatomy(run.metrics), _window(run, measure)
+        inside = (found["step"] >= first) & (found["step"] <= last) & np.isfinite(found[region])
+        size, share = found[region][inside], found[name][inside]
+        there = size > 0
+        if len(size) != last - first + 1 or not there.any() or not np.isfinite(share[there]).all():
+            return None
+        return float(size[there] @ share[there] / size[there].sum())
+
+    return value
+
+
 def _low_probability_excess(run: RunView, measure: Measure) -> float | None:
     found = anatomy.anatomy(run.metrics)
     excess = found["clipped_low_probability"] - found["low_probability"]
@@ -133,7 +151,7 @@ MEASURES = {
         f"{region}_sharp": Kind(
             f"share of the tokens in {region} that are likelier than exp(−entropy): raising one lowers the "
             "entropy, lowering one raises it, to first order; points",
-            _share(f"{region}_sharp"),
+            _share_within(region, f"{region}_sharp"),
             _counted_alike,
             100.0,
             "points",
