@@ -52,6 +52,7 @@ typecheck: setup ## mypy
 report: setup ## rebuild the committed reports from the committed records, and the index of losses
 	@$(BIN)/cegppo unpack results/archives/*.tar.xz
 	@$(BIN)/cegppo study $(STUDY)
+	@$(BIN)/cegppo report ablations/methods.yaml
 	@$(BIN)/cegppo report ablations/demo.yaml
 	@$(BIN)/cegppo report ablations/smollm2.yaml
 	@$(BIN)/cegppo report ablations/adaptive_beta.yaml
