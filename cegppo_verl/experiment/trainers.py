@@ -21,7 +21,7 @@ def require_supported(scale: Scale, algorithm: str, settings: Settings) -> None:
     """
     if scale.trainer == REFERENCE and (found := _problem(algorithm, settings)) is not None:
         key, what = found
-        hint = f"use scale '{scale.name.removesuffix('-reference')}', which trains through verl"
+        hint = "use a scale that trains through verl, e.g. toy-s"
         raise UserError(f"the reference trainer has no {what} (scale '{scale.name}')", key=key, hint=hint)
 
 

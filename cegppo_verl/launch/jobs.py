@@ -16,6 +16,7 @@ from cegppo_verl.experiment.overrides import RunPaths, compose_overrides
 from cegppo_verl.experiment.platforms import environment
 from cegppo_verl.launch import driver, tracking
 from cegppo_verl.launch.driver import Job
+from cegppo_verl.losses import external
 from cegppo_verl.records.rundir import Attempt, RunDir
 from cegppo_verl.toy import assets
 from cegppo_verl.toy.recipes import MODELS, SMOLLM2
@@ -131,17 +132,19 @@ def arguments(
     """
     scale = catalog.scale(cell.scale)
     if scale.trainer == trainers.REFERENCE:
-        return _reference_arguments(run, inputs)
+        return _reference_arguments(cell, run, inputs)
     plain = compose_overrides(cell, scale, run_paths(run, inputs), resuming=resume_from > 0)
     overrides = tracking.overridden(plain)
     ray = _private_ray(scale) if joined is None else _joined_ray(joined)
     return ["-m", MODULE, *overrides, *_resume(run, resume_from), *ray, *_HYDRA]
 
 
-def _reference_arguments(run: RunDir, inputs: Inputs) -> list[str]:
+def _reference_arguments(cell: Cell, run: RunDir, inputs: Inputs) -> list[str]:
     """It reads the cell itself and, like verl, VERL_FILE_LOGGER_PATH; it is started from the first step."""
     base = run.path.resolve()
-    files = [f"--cell={base / 'cell.json'}", f"--model={inputs.model}", f"--train={inputs.train[0]}"]
+    loss = external.resolved(cell.algorithm)  # it works in the attempt's folder, where no relative path leads
+    files = [f"--cell={base / 'cell.json'}", f"--loss={loss}", f"--model={inputs.model}"]
+    files.append(f"--train={inputs.train[0]}")
     tests = [f"--validation={file}" for file in inputs.val]
     return ["-m", REFERENCE_MODULE, *files, *tests, f"--samples={base / 'validation'}"]
 

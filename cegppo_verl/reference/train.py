@@ -30,6 +30,7 @@ class Files:
     """Where a run reads and writes."""
 
     cell: Path
+    loss: str
     model: Path
     train: Path
     validation: tuple[Path, ...]
@@ -47,6 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _files(arguments: Sequence[str] | None) -> Files:
     parser = argparse.ArgumentParser(prog="python -m cegppo_verl.reference.train", description=__doc__)
     parser.add_argument("--cell", type=Path, required=True, help="cell.json")
+    parser.add_argument("--loss", required=True, help="a name, a module, or an absolute path")
     parser.add_argument("--model", type=Path, required=True, help="Hugging Face folder of the base model")
     parser.add_argument("--train", type=Path, required=True, help="training problems, verl's parquet format")
     parser.add_argument("--validation", type=Path, required=True, action="append", help="benchmark; repeat")
@@ -61,7 +63,7 @@ def train(cell: Cell, files: Files) -> None:
     settings, weights = cell.settings, load_weights(files.model)
     problems = data.read_problems(files.train)
     tests = [problem for file in files.validation for problem in data.read_problems(file)]
-    trainer = Trainer(weights, settings, external.find(cell.algorithm), dict(cell.params), cell.seed)
+    trainer = Trainer(weights, settings, external.find(files.loss), dict(cell.params), cell.seed)
     planned = set(progress.planned_evaluations(cell.model_dump(mode="json")))
     order = data.batches(len(problems), settings.train_batch_size, cell.seed)
     for step in range(settings.total_steps + 1):

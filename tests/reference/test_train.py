@@ -84,6 +84,7 @@ def trained(tmp_path: Path, inputs: dict[str, Path], which: Cell) -> RunDir:
         which,
         Files(
             cell=run.cell_file,
+            loss=which.algorithm,
             model=inputs["model"],
             train=inputs["train"],
             validation=(inputs["val"],),
@@ -175,3 +176,17 @@ def test_an_attempt_brings_a_reference_cell_to_its_end(tmp_path: Path, inputs: d
     manifest = json.loads((run.path / "manifest.json").read_text())
     assert manifest["engine"] == "reference"
     assert str(store.assets_root()) not in (run.path / "attempts/001/command.txt").read_text()
+
+
+def test_a_loss_from_a_relative_file_is_found_from_the_attempts_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, inputs: dict[str, Path]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("mine.py").write_text(
+        "import dataclasses\nfrom cegppo_verl.losses.ppo_clip import GRPO\n"
+        "LOSS = dataclasses.replace(GRPO, runs=None, verl=None)\n"
+    )
+    which = cell(tmp_path, "mine.py", "{epsilon: 0.2}")
+    run = RunDir(tmp_path / "results" / which.grid / which.run_name)
+    run.create(cell_json(which))
+    assert attempt.execute(which, run) == attempt.COMPLETED
