@@ -43,7 +43,7 @@ lint: setup ## ruff: style and formatting
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 
-nightly: setup ## every loss through verl, two steps each (ten minutes)
+nightly: setup ## every loss through verl, two steps each; two ranks; Slurm (a quarter of an hour)
 	@$(BIN)/python -m pytest -m nightly $(PYTEST_ARGS)
 
 typecheck: setup ## mypy

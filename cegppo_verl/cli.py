@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from cegppo_verl import cli_cells, cli_data, cli_eval, cli_import
+from cegppo_verl import __version__, cli_cells, cli_data, cli_eval, cli_import
 from cegppo_verl.cli_options import RESULTS, GridFile, Results, Scale, Seeds, console
 from cegppo_verl.errors import EXIT_USER_ERROR, UserError
 
@@ -24,6 +24,21 @@ app = typer.Typer(
     "the same file.",
 )
 STOPPING = (signal.SIGINT, signal.SIGTERM)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        console.print(f"cegppo {__version__}", highlight=False)
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Options that stand before the verb."""
 
 
 @app.command()

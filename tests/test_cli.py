@@ -14,6 +14,7 @@ import pytest
 from synthetic import write_attempt, write_validation
 from typer.testing import CliRunner
 
+import cegppo_verl
 from cegppo_verl import cli
 from cegppo_verl.errors import UserError
 from cegppo_verl.experiment import catalog
@@ -278,6 +279,11 @@ VERBS = (
         "data check",
     ),
 )
+
+
+def test_version() -> None:
+    done = CliRunner().invoke(cli.app, ["--version"])
+    assert (done.exit_code, done.output.strip()) == (0, f"cegppo {cegppo_verl.__version__}")
 
 
 @pytest.mark.parametrize("verb", ["", *VERBS])
