@@ -136,6 +136,22 @@ def test_a_schedule_is_in_force_and_logged(tmp_path: Path, inputs: dict[str, Pat
     assert [line.get("actor/control/beta1") for line in logged] == [None, 0.0, 0.75]
 
 
+def test_two_runners_at_once_share_a_grid(tmp_path: Path, inputs: dict[str, Path]) -> None:
+    """Reference cells do not take the machine to themselves: nothing but the cells' own locks is between."""
+    cell(tmp_path)
+    file, results = tmp_path / "reference.yaml", tmp_path / "runs"
+    command = [sys.executable, "-m", "cegppo_verl.cli", "run", str(file), "--results", str(results)]
+    command += ["--seed", "1", "--seed", "2", "--seed", "3"]
+    started = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) for _ in range(2)]
+    said = [process.communicate(timeout=240)[0].decode() for process in started]
+    assert [process.returncode for process in started] == [0, 0], said
+    runs = [RunDir(path.parent) for path in results.glob("*/*/cell.json")]
+    assert len(runs) == 3
+    for run in runs:
+        assert len(run.attempts()) == 1, said
+        assert progress.missing(run, json.loads(run.cell_file.read_text())) is None
+
+
 def test_methods_without_a_closed_form_are_refused() -> None:
     scale = catalog.scale("toy-s-reference")
     lengths = {key: getattr(scale, key) for key in ("max_prompt_length", "max_response_length")}
