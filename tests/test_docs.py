@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import itertools
 import re
 import textwrap
 from collections.abc import Iterator
@@ -187,3 +189,21 @@ def test_the_table_of_predefined_grids_is_that_of_the_files() -> None:
     rows = re.findall(r"^\| \[.*\|$", (ROOT / "docs" / "grids.md").read_text(), re.MULTILINE)
     assert rows == expected, "the table should be:\n" + "\n".join(expected)
     assert f"lists the {len(expected)} grids" in " ".join((ROOT / "README.md").read_text().split())
+
+
+def test_the_findings_of_the_readme_are_the_numbers_of_the_study() -> None:
+    """Each cell of its table is a row of claims.csv, rounded."""
+    with (ROOT / "reports" / "clipping" / "claims.csv").open(encoding="utf-8") as file:
+        decided = {said for row in csv.DictReader(file) if row["mean"] for said in _roundings(row)}
+    table = (ROOT / "README.md").read_text().partition("| claim |")[2].partition("\n\n")[0]
+    cells = [cell.strip() for line in table.splitlines()[2:] for cell in line.split("|")[2:-1]]
+    assert len(cells) >= 14
+    assert [cell for cell in cells if cell not in {*decided, "not run", "–"}] == []
+
+
+def _roundings(row: dict[str, str]) -> Iterator[str]:
+    """As it may stand in a text: shares also in points."""
+    numbers = [float(row[name]) for name in ("mean", "low", "high")]
+    for factor, digits in itertools.product((1, 100), (0, 1, 2)):
+        mean, low, high = (f"{factor * number:+.{digits}f}".replace("-", "−") for number in numbers)
+        yield f"{mean} [{low}, {high}], {len(row['seeds'].split())} seeds: {row['verdict']}"
