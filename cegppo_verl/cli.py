@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from pathlib import Path
@@ -39,6 +40,11 @@ def _main(
     ] = False,
 ) -> None:
     """Options that stand before the verb."""
+
+
+def _small_products() -> None:
+    """Before numpy is imported: in products as small as a bootstrap's, BLAS threads wait for each other."""
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 @app.command()
@@ -175,6 +181,7 @@ def report(
     ] = False,
 ) -> None:
     """Write tables, figures and a self-contained page from the records, finished or not."""
+    _small_products()
     from cegppo_verl.launch import reports
 
     if check:
@@ -198,6 +205,7 @@ def study(
     ] = False,
 ) -> None:
     """Decide a study's claims from the records of its grids, by the rule that its file stated beforehand."""
+    _small_products()
     from cegppo_verl.launch import studies
 
     if commands:

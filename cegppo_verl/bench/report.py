@@ -7,6 +7,7 @@ shared pages counted once (PSS), looked at twice a second.
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -57,7 +58,8 @@ def measure(runs: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         rows = report_records.ROWS * len(list(report_records.write(Path(folder) / "runs", runs)))
         command = [sys.executable, "-c", program, f"{folder}/runs", f"{folder}/reports"]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}  # as the command sets it
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
         most = 0.0
         while process.poll() is None:
             most = max(most, _megabytes(process.pid))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -38,6 +38,7 @@ def load_or_build(
     sources: Mapping[str, bytes],
     build: Callable[[Mapping[str, bytes]], tuple[pd.DataFrame, list[str]]],
     schema: pa.Schema | None = None,
+    columns: Sequence[str] | None = None,
 ) -> tuple[pd.DataFrame, list[str]]:
     """The table kept at ``table`` when it was made from these sources, else a freshly built one, kept there.
 
@@ -45,17 +46,20 @@ def load_or_build(
     A table that cannot be written (a read-only checkout) is not an error: it is built again next time.
     With a ``schema`` the file has just these types, whatever the frame holds.
 
+    Args:
+        columns: of the frame that is returned, the others need not be read; None has all.
+
     Returns:
         the frame, and the notes on what was ignored while it was built.
     """
     fingerprint = _fingerprint(sources)
-    kept = _read(table)
+    kept = _read(table, columns)
     if kept is not None and (kept[2] == fingerprint or not sources):
         return kept[0], kept[1]
     frame, notes = build(sources)
     if sources:
         _try_write(table, frame, notes, fingerprint, schema)
-    return frame, notes
+    return frame if columns is None else frame[list(columns)], notes
 
 
 def keep(table: Path, frame: pd.DataFrame, schema: pa.Schema | None = None) -> None:
@@ -67,9 +71,9 @@ def _fingerprint(sources: Mapping[str, bytes]) -> str:
     return json.dumps({name: sha256(data) for name, data in sorted(sources.items())})
 
 
-def _read(table: Path) -> tuple[pd.DataFrame, list[str], str] | None:
+def _read(table: Path, columns: Sequence[str] | None) -> tuple[pd.DataFrame, list[str], str] | None:
     try:
-        arrow = pq.read_table(table)
+        arrow = pq.read_table(table, columns=columns)
         metadata = arrow.schema.metadata or {}
         if metadata.get(_RULES_KEY) != RULES.encode():
             return None

@@ -22,7 +22,6 @@ from cegppo_verl.records.derived import load_or_build, read_sources
 VALIDATION_PREFIX = "val-"  # verl: val-core/… and val-aux/…
 COLUMNS = ("step", "key", "value", "attempt")
 _MAX_STEP = 2**31
-_NO_KEY = -2  # pandas has -1 for a missing one
 
 
 @dataclass(frozen=True)
@@ -51,16 +50,21 @@ class Metrics:
 
     def series(self, key: str) -> tuple[np.ndarray, np.ndarray]:
         """Steps (T,) int, ascending, and values (T,) float of one key; empty when it was never logged."""
-        codes, steps, values, positions = self._columns
-        mine = np.flatnonzero(codes == positions.get(key, _NO_KEY))
+        steps, values, order, first = self._columns
+        if key not in first:
+            return np.empty(0, np.int64), np.empty(0)
+        mine = order[slice(*first[key])]
         return steps[mine].astype(np.int64), values[mine].astype(np.float64)
 
     @cached_property
-    def _columns(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, dict[str, int]]:
-        """Codes of the keys, steps, values, and the keys' codes: a report asks for hundreds of series."""
+    def _columns(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, dict[str, tuple[int, int]]]:
+        """Steps, values, the rows by key, and which of those are a key's: a report asks for hundreds."""
         keys = self.frame["key"].astype("category").cat
         steps, values = (self.frame[name].to_numpy() for name in ("step", "value"))
-        return keys.codes.to_numpy(), steps, values, {str(k): i for i, k in enumerate(keys.categories)}
+        codes = keys.codes.to_numpy()
+        order = np.argsort(codes, kind="stable").astype(np.int32)
+        ends = np.searchsorted(codes[order], np.arange(len(keys.categories) + 1)).tolist()
+        return steps, values, order, {str(k): (ends[i], ends[i + 1]) for i, k in enumerate(keys.categories)}
 
 
 def attempt_files(run_dir: Path) -> dict[int, Path]:

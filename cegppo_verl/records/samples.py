@@ -9,12 +9,13 @@ unknown.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from cegppo_verl.records.decoding import of_cell
@@ -23,6 +24,7 @@ from cegppo_verl.records.rundir import read_json
 from cegppo_verl.records.schema import FRAME, SCHEMA, names
 
 _IDENTITY = "identity"
+_NO_ROWS = np.array([], np.intp)
 
 
 @dataclass(frozen=True)
@@ -42,11 +44,41 @@ class Samples:
 
     def steps(self) -> list[int]:
         """Steps that have samples, ascending."""
-        return sorted(int(step) for step in self.frame["step"].unique())
+        return sorted({step for step, _ in self._rows})
 
     def at(self, step: int, benchmark: str) -> pd.DataFrame:
         """The rows of one evaluation of one benchmark."""
-        return self.frame[(self.frame["step"] == step) & (self.frame["benchmark"] == benchmark)]
+        return self.frame.take(self.rows(step, benchmark))
+
+    def rows(self, step: int, benchmark: str) -> np.ndarray:
+        """Positions of the rows of one evaluation of one benchmark."""
+        return self._rows.get((step, benchmark), _NO_ROWS)
+
+    @cached_property
+    def _rows(self) -> dict[tuple[int, str], np.ndarray]:
+        """Of every evaluation, found once: a report asks for each several times."""
+        by: Any = self.frame.groupby(["step", "benchmark"], observed=True, sort=False)
+        groups: dict[tuple[int, str], np.ndarray] = by.indices
+        return {(int(step), str(benchmark)): rows for (step, benchmark), rows in groups.items()}
+
+    @cached_property
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The columns as arrays; of names the codes, which index ``names`` and are −1 for null."""
+        return {
+            str(name): (
+                column.cat.codes if isinstance(column.dtype, pd.CategoricalDtype) else column
+            ).to_numpy()
+            for name, column in self.frame.items()
+        }
+
+    @cached_property
+    def names(self) -> dict[str, np.ndarray]:
+        """The distinct names of the columns that hold names, as strings; the last one is that of null."""
+        return {
+            str(name): np.array([*map(str, column.cat.categories), ""], object)
+            for name, column in self.frame.items()
+            if isinstance(column.dtype, pd.CategoricalDtype)
+        }
 
 
 def validation_files(run_dir: Path) -> dict[int, Path]:
@@ -55,15 +87,22 @@ def validation_files(run_dir: Path) -> dict[int, Path]:
     return dict(sorted((step, path) for step, path in files.items() if step < 2**31))
 
 
-def load_samples(run_dir: Path, *, cell_id: str = "", seed: int = 0) -> Samples:
-    """Read a run directory's samples; keeps the result in samples.parquet. No samples give an empty frame."""
+def load_samples(
+    run_dir: Path, *, cell_id: str = "", seed: int = 0, columns: Sequence[str] | None = None
+) -> Samples:
+    """Read a run directory's samples; keeps the result in samples.parquet. No samples give an empty frame.
+
+    Args:
+        columns: of the frame; None has all.
+    """
     sources = read_sources({str(step): path for step, path in validation_files(run_dir).items()})
     decoding = of_cell(read_json(run_dir / "cell.json") or {})
     if sources:  # a table made for a caller that named neither cell nor seed is stale
         sources[_IDENTITY] = f"{cell_id} {seed} {decoding}".encode("utf-8", "replace")
     build = partial(_build, cell_id, seed, decoding)
-    frame, notes = load_or_build(run_dir / "samples.parquet", sources, build, SCHEMA)
-    return Samples(frame.astype(FRAME), tuple(notes))
+    wanted = names() if columns is None else list(columns)
+    frame, notes = load_or_build(run_dir / "samples.parquet", sources, build, SCHEMA, wanted)
+    return Samples(frame.astype({name: FRAME[name] for name in wanted}), tuple(notes))
 
 
 def read_texts(run_dir: Path, step: int) -> list[dict[str, Any]]:
@@ -87,15 +126,16 @@ def completeness(samples: Samples, step: int, benchmarks: Iterable[Mapping[str, 
         benchmarks: the planned ones, each {"name": str, "samples": int, "problems": int | None}; with
             ``problems`` None only the number of samples per problem is checked.
     """
-    gaps = [_gap(samples.at(step, plan["name"]), plan) for plan in benchmarks]
+    problems = samples.arrays["problem"]
+    gaps = [_gap(problems[samples.rows(step, plan["name"])], plan) for plan in benchmarks]
     return [f"step {step}: {gap}" for gap in gaps if gap]
 
 
-def _gap(rows: pd.DataFrame, plan: Mapping[str, Any]) -> str | None:
-    per_problem = rows["problem"].value_counts()
-    per_problem = per_problem[per_problem > 0]  # a category without a row is no problem
+def _gap(problems: np.ndarray, plan: Mapping[str, Any]) -> str | None:
+    per_problem = np.bincount(problems[problems >= 0])
+    per_problem = per_problem[per_problem > 0]
     short = int((per_problem < plan["samples"]).sum())
-    if per_problem.empty:
+    if not len(per_problem):
         return f"{plan['name']}: no samples"
     if plan.get("problems") and len(per_problem) < plan["problems"]:
         return f"{plan['name']}: {len(per_problem)} of {plan['problems']} problems"

@@ -225,7 +225,7 @@ def _settle(figure: Figure) -> None:
         artist.set_gid(f"{artist.get_gid()}-{number}")  # ids in an SVG are unique
     FigureCanvasAgg(figure)
     figure.draw_without_rendering()
-    figure.set_layout_engine("none")
+    figure.set_layout_engine(None)  # not "none": with that one, saving draws everything twice
 
 
 def _svg(figure: Figure) -> bytes:

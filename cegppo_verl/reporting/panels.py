@@ -70,14 +70,16 @@ def accuracy_panel(study: Study, benchmark: str) -> Panel:
 
 
 def accuracy_traces(study: Study, benchmark: str) -> list[Trace]:
-    """Per arm the mean over its finished seeds, and each unfinished run pale; in per cent."""
+    """Per arm the mean over its finished seeds, and each unfinished run pale; in per cent.
+
+    Of more than ``MOST_BARS`` arms there are no intervals, as nobody could see them.
+    """
+    curve = numbers.accuracy_curve if len(study.arms) <= MOST_BARS else numbers.accuracy_points
     found = []
     for arm in study.arms:
         groups = [(arm.finished, 1.0), *(((run,), PALE) for run in arm.unfinished)]
         found += [
-            trace
-            for runs, alpha in groups
-            if (trace := _accuracy_trace(arm, numbers.accuracy_curve(runs, benchmark), alpha))
+            trace for runs, alpha in groups if (trace := _accuracy_trace(arm, curve(runs, benchmark), alpha))
         ]
     return found
 

@@ -75,10 +75,11 @@ class RunView:
         if status.state == IMPORTED:  # never one arm with runs of ours, whatever it is called
             resolved["arm"] = f"{resolved.get('arm', run_dir.name)}, imported"
         metrics = load_metrics(run_dir)
-        samples = load_samples(run_dir, cell_id=str(resolved.get("id", "")), seed=_seed(resolved))
+        identity = str(resolved.get("id", ""))
+        samples = load_samples(run_dir, cell_id=identity, seed=_seed(resolved), columns=_USED)
         notes = (*_file_notes(run_dir, status), *metrics.notes, *samples.notes)
         manifest = read_json(run_dir / "manifest.json") or {}
-        slim = Metrics(metrics.frame.drop(columns="attempt")), Samples(samples.frame[list(_USED)])
+        slim = Metrics(metrics.frame.drop(columns="attempt")), Samples(samples.frame)
         return cls(run_dir, resolved, manifest, status, *slim, _hashes(run_dir), notes)
 
     @property
@@ -158,14 +159,27 @@ class RunView:
 
 
 def _evaluated(samples: Samples, step: int, benchmark: str, plans: Sequence[Mapping[str, Any]]) -> Evaluated:
-    frame = samples.at(step, benchmark)
-    names, rows = np.unique(frame["problem"].astype(str).to_numpy(str), return_inverse=True)
-    place = frame["sample"].to_numpy(np.int64)
+    rows, arrays = samples.rows(step, benchmark), samples.arrays
+    names, at = _sorted_names(samples.names["problem"], arrays["problem"][rows])
+    place = arrays["sample"][rows]
     verdicts = np.full((len(names), int(place.max()) + 1 if len(place) else 0), np.nan)
-    verdicts[rows, place] = frame["correct"].to_numpy(np.float64)
-    graders = frozenset(map(str, frame["grader"].unique()))
-    outcomes = {str(name): int(count) for name, count in frame["outcome"].value_counts().items() if count}
+    verdicts[at, place] = arrays["correct"][rows]
+    graders = frozenset(_counts(samples.names["grader"], arrays["grader"][rows]))
+    outcomes = _counts(samples.names["outcome"], arrays["outcome"][rows])
     return Evaluated(names, verdicts, graders, outcomes, tuple(completeness(samples, step, plans)))
+
+
+def _sorted_names(names: np.ndarray, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The names that occur, sorted, and each row's place among them."""
+    found, rows = np.unique(codes, return_inverse=True)
+    order = np.argsort(names[found])
+    return names[found][order].astype(str), np.argsort(order)[rows]
+
+
+def _counts(names: np.ndarray, codes: np.ndarray) -> dict[str, int]:
+    """How often each name occurs."""
+    counts = np.bincount(codes[codes >= 0], minlength=len(names))
+    return {names[place]: int(counts[place]) for place in np.flatnonzero(counts)}
 
 
 def _seed(cell: Mapping[str, Any]) -> int:

@@ -256,24 +256,27 @@ _TRAINING_COLUMNS = (
 def training_table(study: Study) -> Table:
     """Cost, clip activity and numerical agreement, run by run."""
     columns = ("Run", "Steps", *(column.title for column in _TRAINING))
+    values = {run.name: [column.read(run) for column in _TRAINING] for run in study.runs}
     rows = tuple(
-        Row(f"{run.arm}, seed {run.seed}", arm.index, _training_entries(run), run.name)
+        Row(f"{run.arm}, seed {run.seed}", arm.index, _training_entries(run, values[run.name]), run.name)
         for arm in study.arms
         for run in arm.runs
     )
-    records = tuple(_training_record(run) for run in study.runs)
+    records = tuple(_training_record(run, values[run.name]) for run in study.runs)
     return Table("training", f"Training, run by run. {_TRAINING_COLUMNS}", columns, rows, records)
 
 
-def _training_record(run: RunView) -> dict[str, Any]:
-    values = {column.key: column.read(run) for column in _TRAINING}
-    return {"run": run.name, "steps": run.metrics.last_step, **values}
+def _training_record(run: RunView, values: Sequence[float | None]) -> dict[str, Any]:
+    named = {column.key: value for column, value in zip(_TRAINING, values, strict=True)}
+    return {"run": run.name, "steps": run.metrics.last_step, **named}
 
 
-def _training_entries(run: RunView) -> tuple[Entry, ...]:
+def _training_entries(run: RunView, values: Sequence[float | None]) -> tuple[Entry, ...]:
     trained = run.metrics.last_step
     if trained is None:
         return (Entry(run.progress(), absent=True), *([_DASH] * len(_TRAINING)))
-    values = [(column.read(run), column.show) for column in _TRAINING]
-    cells = [Entry("not recorded", absent=True) if v is None else Entry(show(v)) for v, show in values]
+    cells = [
+        Entry("not recorded", absent=True) if value is None else Entry(column.show(value))
+        for column, value in zip(_TRAINING, values, strict=True)
+    ]
     return (Entry(f"{trained} of {run.total_steps}"), *cells)

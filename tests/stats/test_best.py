@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cegppo_verl.stats import decide, rank
+from cegppo_verl.stats.best import leader
 from cegppo_verl.stats.simulate import World
 
 
@@ -81,3 +82,23 @@ def test_bold_is_rarely_wrong_among_equals() -> None:
         careless += rank(arms, over="problems").best is not None
     assert wrong <= 0.05 * 400
     assert careless > wrong
+
+
+@pytest.mark.parametrize("holes", [False, True])
+@pytest.mark.parametrize("seed", range(6))
+def test_the_leader_is_who_all_pairs_say(seed: int, holes: bool) -> None:
+    rng = np.random.default_rng(seed)
+    arms = [[rng.binomial(8, 0.5, (3, size)) / 8 for size in (12, 20)] for _ in range(4)]
+    if holes:
+        for tables in arms:
+            tables[0][:, rng.integers(12)] = np.nan
+    p_beats = rank(arms).p_beats
+    worst = np.array([np.delete(row, i).max() for i, row in enumerate(p_beats)])
+    assert leader(arms) == (worst.argmin(), pytest.approx(worst.min()))
+
+
+def test_a_tie_has_no_leader_to_speak_of() -> None:
+    same = [np.tile([0.0, 1.0, 0.5, 0.25], (3, 1))]
+    found = leader([same, same, same])
+    assert found is not None
+    assert found[1] >= 0.5

@@ -15,8 +15,8 @@ import numpy as np
 
 from cegppo_verl.reporting.scores.measured import Contender, Measured, measure
 from cegppo_verl.reporting.scores.model import Score
-from cegppo_verl.stats import Interval, difference_interval, holm, mean_interval, rank
-from cegppo_verl.stats.best import MIN_SEEDS
+from cegppo_verl.stats import Interval, difference_interval, holm, mean_interval
+from cegppo_verl.stats.best import MIN_SEEDS, leader
 
 LEVEL = 0.05
 PERCENT = 100
@@ -146,11 +146,8 @@ def _best(arms: Sequence[tuple[np.ndarray, ...] | None], ranked: Sequence[int]) 
     tables = [arm for r in ranked if (arm := arms[r]) is not None]
     if len(tables) < 2 or min(len(arm[0]) for arm in tables) < MIN_SEEDS:
         return None
-    p_beats = rank(tables).p_beats
-    worst = np.array([np.delete(row, i).max() for i, row in enumerate(p_beats)])
-    if np.isnan(worst).any():
-        return None
-    return ranked[int(worst.argmin())], min(1.0, float(worst.min()) * len(tables))
+    found = leader(tables)
+    return None if found is None else (ranked[found[0]], min(1.0, found[1] * len(tables)))
 
 
 def _bold(columns: Sequence[Column]) -> list[list[Score]]:

@@ -75,7 +75,7 @@ def _absent(row: Contender, benchmark: str) -> Measured | None:
         return Measured(None, 0, missing=NOT_RUN)
     if not row.arm.finished:
         return Measured(None, row.step, missing=row.arm.missing())
-    if all(row.step not in r.samples.steps() or r.samples.at(row.step, benchmark).empty for r in row.runs):
+    if not any(len(run.samples.rows(row.step, benchmark)) for run in row.runs):
         return Measured(None, row.step, missing=NOT_EVALUATED)
     gaps = [gap for run in row.runs for gap in run.gaps(row.step, benchmark)]
     if not gaps:
