@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import cProfile
 import json
+import pstats
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -146,17 +147,15 @@ LARGE = {
 
 
 @pytest.mark.parametrize("arms", LARGE.values(), ids=list(LARGE))
-def test_ten_thousand_cells_in_a_second(tmp_path: Path, arms: str) -> None:
+def test_a_cell_of_ten_thousand_costs_a_few_calls(tmp_path: Path, arms: str) -> None:
+    """Counted and not timed: the seconds are those of `cegppo bench runner`, on a machine that is quiet."""
     file = tmp_path / "large.yaml"
     file.write_text(HEAD.replace("seeds: [1]\n", "") + arms)
-    assert any(_seconds_to_expand(file) < 1.5 for _ in range(3))  # .2 to .7 s when nothing else runs
-
-
-def _seconds_to_expand(file: Path) -> float:
-    """Of this process only; a neighbour on the same core still slows it, so the best of a few counts."""
-    start = time.process_time()
-    assert len(expand(load_grid(file))) in (10_000, 10_002)
-    return time.process_time() - start
+    profile = cProfile.Profile()
+    cells = profile.runcall(lambda: expand(load_grid(file)))
+    assert len(cells) in (10_000, 10_002)
+    calls = pstats.Stats(profile).total_calls / len(cells)  # type: ignore[attr-defined]
+    assert calls < 900  # 439 with an arm per cell, below 150 otherwise; anything quadratic has thousands
 
 
 def test_a_changed_copy_is_resolved_anew() -> None:
