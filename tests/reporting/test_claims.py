@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import json
 import subprocess
@@ -229,6 +230,14 @@ def test_a_margin_has_the_unit_that_is_shown(tmp_path: Path) -> None:
     assert found.verdict == "differ"
 
 
+def test_only_the_runs_of_the_arm_are_compared(tmp_path: Path) -> None:
+    grids = by_two_engines(tmp_path, 0.005)
+    more = (*grids["other"].runs, *arm(tmp_path / "c", "another", 0.9))
+    (found,) = compare(agreeing(), grids | {"other": dataclasses.replace(grids["other"], runs=more)})
+    assert [len(side) for side in found.numbers] == [len(SEEDS)] * 2
+    assert found.verdict == "agree"
+
+
 def test_an_engine_without_runs_is_not_run(tmp_path: Path) -> None:
     grids = by_two_engines(tmp_path, 0.0) | {"other": Grid("other", (), "")}
     (found,) = compare(agreeing(), grids)
@@ -236,13 +245,13 @@ def test_an_engine_without_runs_is_not_run(tmp_path: Path) -> None:
     assert "not run" in build_study(agreeing(), grids, "")["report.md"].decode().partition("agree?")[2]
 
 
-def exploring() -> StudyFile:
+def exploring(of: str = "entropy") -> StudyFile:
     points = {
         "wide": ("grid", "high-up", "low"),
         "narrow": ("grid", "middle", "low"),
         "none": ("grid", "x", "low"),
     }
-    asked = {"name": "gap", "question": "How wide is the gap?", "measure": {"of": "entropy"}, "over": "gap"}
+    asked = {"name": "gap", "question": "How wide is the gap?", "measure": {"of": of}, "over": "gap"}
     return study(claim(level={"arm": "low", "than": 0})).model_copy(
         update={"explorations": [Exploration.model_validate({**asked, "points": points})]}
     )
@@ -262,6 +271,12 @@ def test_explorations_are_described_and_decide_nothing(grid: Grid) -> None:
     assert "not run" in report
     assert not any(word in report for word in (SUPPORTED, REFUTED))
     assert len(json.loads(contents["gap.svg.json"])["drawn"]) > 10
+
+
+def test_explorations_have_the_unit_that_is_shown(grid: Grid) -> None:
+    (found,) = explore(exploring("accuracy"), {"grid": grid})
+    assert (found.points[0].first, found.points[0].second) == pytest.approx((100.0, 25.0))
+    assert found.points[0].values == pytest.approx((75.0,) * len(SEEDS))
 
 
 FILE = ROOT / "ablations/studies/clipping.yaml"
