@@ -63,7 +63,7 @@ class Samples:
 
     @cached_property
     def arrays(self) -> dict[str, np.ndarray]:
-        """The columns as arrays; of names the codes, which index ``names`` and are −1 for null."""
+        """The columns as arrays; of names the codes, which index ``labels`` and are −1 for null."""
         return {
             str(name): (
                 column.cat.codes if isinstance(column.dtype, pd.CategoricalDtype) else column
@@ -72,7 +72,7 @@ class Samples:
         }
 
     @cached_property
-    def names(self) -> dict[str, np.ndarray]:
+    def labels(self) -> dict[str, np.ndarray]:
         """The distinct names of the columns that hold names, as strings; the last one is that of null."""
         return {
             str(name): np.array([*map(str, column.cat.categories), ""], object)

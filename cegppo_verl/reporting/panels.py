@@ -6,7 +6,7 @@ All numbers are made when a panel is made; drawing it, which happens several tim
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -91,7 +91,10 @@ def _accuracy_trace(arm: Arm, points: Sequence[tuple[int, Interval]], alpha: flo
     y, low, high = (
         100 * np.array([getattr(i, part) for _, i in points]) for part in ("point", "low", "high")
     )
-    return Trace(arm.index, np.array([step for step, _ in points]), y, low, high, alpha=alpha)
+    steps = np.array([step for step, _ in points])
+    if not np.isfinite(low).any():
+        return Trace(arm.index, steps, y, alpha=alpha)
+    return Trace(arm.index, steps, y, low, high, alpha=alpha)
 
 
 def curve_panel(
@@ -219,8 +222,6 @@ def _draw_trace(axis: Axes, trace: Trace) -> None:
 def _draw_accuracy(traces: Sequence[Trace], shift: float, axis: Axes) -> None:
     places = list(dict.fromkeys(trace.index for trace in traces))
     for trace in traces:
-        if len(places) > MOST_BARS:
-            trace = replace(trace, low=None, high=None)
         x = trace.x + shift * (places.index(trace.index) - (len(places) - 1) / 2)
         draw_points(axis, trace, x, joined=True)
     finish(axis, "training step", "correct, %", bool(traces))

@@ -160,12 +160,12 @@ class RunView:
 
 def _evaluated(samples: Samples, step: int, benchmark: str, plans: Sequence[Mapping[str, Any]]) -> Evaluated:
     rows, arrays = samples.rows(step, benchmark), samples.arrays
-    names, at = _sorted_names(samples.names["problem"], arrays["problem"][rows])
+    names, at = _sorted_names(samples.labels["problem"], arrays["problem"][rows])
     place = arrays["sample"][rows]
     verdicts = np.full((len(names), int(place.max()) + 1 if len(place) else 0), np.nan)
     verdicts[at, place] = arrays["correct"][rows]
-    graders = frozenset(_counts(samples.names["grader"], arrays["grader"][rows]))
-    outcomes = _counts(samples.names["outcome"], arrays["outcome"][rows])
+    graders = frozenset(_counts(samples.labels["grader"], arrays["grader"][rows]))
+    outcomes = _counts(samples.labels["outcome"], arrays["outcome"][rows])
     return Evaluated(names, verdicts, graders, outcomes, tuple(completeness(samples, step, plans)))
 
 
