@@ -56,8 +56,9 @@ def check_side_by_side(first: RunDir, second: RunDir) -> None:
         assert metrics.series("actor/entropy")[0].tolist() == [1, 2]
         # vLLM had this trainer's weights at every step, not the neighbour's: fp32 noise is 1e-7
         assert metrics.series("training/rollout_probs_diff_mean")[1].max() < 1e-5
-    different = [load_metrics(run.path).series("critic/score/mean")[1].tolist() for run in (first, second)]
-    assert different[0] != different[1]  # sampled apart from step 2 on: the losses differ
+    # Of their own samples too. Not the score: out of 16, two runs may well solve the same number.
+    entropy = [load_metrics(run.path).series("actor/entropy")[1].tolist() for run in (first, second)]
+    assert not set(entropy[0]) & set(entropy[1])
 
 
 @pytest.mark.pipeline
