@@ -20,6 +20,7 @@ from cegppo_verl.records.rundir import Attempt, RunDir
 
 POLL_SECONDS = 0.25
 MEMORY_SECONDS = 5.0
+MEMORY_SHARE = 0.005  # of a core, at most, for asking fifty processes how much memory each has
 HEARTBEAT_SECONDS = 15.0
 SHUTDOWN_SECONDS = 60.0
 
@@ -89,7 +90,7 @@ class Follower:
     _newest: int = 0
     _times: list[float] = field(default_factory=list)
     _last_sign: float = field(default_factory=time.monotonic)
-    _last_memory: float = 0.0
+    _next_memory: float = 0.0
     _last_beat: float = -HEARTBEAT_SECONDS
     _size: int = -1
     _rule: str | None = None
@@ -134,9 +135,13 @@ class Follower:
         self._seen = len(steps)
 
     def _measure_memory(self) -> None:
-        if time.monotonic() - self._last_memory >= MEMORY_SECONDS:
-            self._last_memory = time.monotonic()
-            self.peak_memory = max(self.peak_memory, processes.proportional_memory(self.handle.processes()))
+        """Seldom where it is dear: the kernel walks every page of a process and holds it up meanwhile."""
+        if time.monotonic() < self._next_memory:
+            return
+        used = time.thread_time()
+        self.peak_memory = max(self.peak_memory, processes.proportional_memory(self.handle.processes()))
+        pause = (time.thread_time() - used) / MEMORY_SHARE
+        self._next_memory = time.monotonic() + max(MEMORY_SECONDS, pause)
 
     def _beat(self) -> None:
         """A sign of life for readers on other machines, where the lock may not be seen."""
@@ -152,6 +157,8 @@ class Follower:
 
     def _let_it_finish(self) -> None:
         """Everything is recorded. A driver that hangs or crashes while shutting down changes nothing."""
+        self._next_memory = 0.0
+        self._measure_memory()  # all of it is still there
         deadline = time.monotonic() + SHUTDOWN_SECONDS
         while self.handle.poll() is None and time.monotonic() < deadline:
             time.sleep(POLL_SECONDS)

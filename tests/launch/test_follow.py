@@ -80,7 +80,9 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     def sleep(seconds: float) -> None:
         now[0] += seconds
 
-    monkeypatch.setattr(follow, "time", type("Clock", (), {"monotonic": lambda: now[0], "sleep": sleep}))
+    used = time.thread_time
+    clock = {"monotonic": lambda: now[0], "sleep": sleep, "thread_time": lambda: used()}
+    monkeypatch.setattr(follow, "time", type("Clock", (), clock))
     monkeypatch.setattr(time, "monotonic", lambda: now[0])  # the follower's first sign of life
     return now
 
@@ -183,4 +185,33 @@ def test_the_largest_memory_is_kept(
         scene.look()
         scene.look()  # measured every few seconds only: reading it costs
         clock[0] += follow.MEMORY_SECONDS
+    assert scene.follower.peak_memory == 900
+
+
+def test_a_dear_look_at_the_memory_is_taken_seldom(
+    scene: Scene, clock: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used, looks = [0.0], list[float]()
+
+    def dear(found: object) -> int:
+        used[0] += 0.3  # seconds of a core
+        looks.append(clock[0])
+        return 1
+
+    monkeypatch.setattr(processes, "proportional_memory", dear)
+    monkeypatch.setattr(follow.time, "thread_time", lambda: used[0])
+    for _ in range(1200):
+        scene.look()
+        clock[0] += follow.POLL_SECONDS
+    assert len(looks) == 5
+    assert used[0] <= follow.MEMORY_SHARE * (looks[-1] - looks[0]) + 0.3
+
+
+def test_at_the_end_memory_is_looked_at_once_more(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    values = iter([100, 900])
+    monkeypatch.setattr(processes, "proportional_memory", lambda found: next(values, 0))
+    monkeypatch.setattr(follow, "MEMORY_SECONDS", 1e9)
+    scene.log(1)
+    scene.log(2)
+    assert scene.follower.follow() is None
     assert scene.follower.peak_memory == 900

@@ -71,6 +71,30 @@ def test_descendants_are_followed_and_nobody_is_counted_twice(started: Started) 
     psutil.Process(int(child)).kill()
 
 
+def test_the_machine_is_looked_at_once_whatever_the_number_of_roots(
+    started: Started, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parents = [started(TREE) for _ in range(3)]
+    roots = [psutil.Process(process.pid) for process, _ in parents]
+    looks, iterate = [], psutil.process_iter
+    monkeypatch.setattr(psutil, "process_iter", lambda *a, **k: looks.append(1) or iterate(*a, **k))
+    found = {p.pid for p in processes.with_descendants(roots)}
+    assert found == {p.pid for p, _ in parents} | {int(child) for _, child in parents}
+    assert len(looks) == 1
+    for _, child in parents:
+        psutil.Process(int(child)).kill()
+
+
+def test_a_number_given_anew_has_no_children_from_before(
+    started: Started, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parent, child = started(TREE)
+    successor = psutil.Process(parent.pid)
+    monkeypatch.setattr(successor, "create_time", lambda: psutil.Process(int(child)).create_time() + 1)
+    assert [p.pid for p in processes.with_descendants([successor])] == [parent.pid]
+    psutil.Process(int(child)).kill()
+
+
 def test_this_process_is_never_in_the_list(started: Started) -> None:
     process, child = started(TREE)
     found = {p.pid for p in processes.with_descendants([psutil.Process()])}
