@@ -5,17 +5,24 @@
 Both sides execute the same command, the one that ``cegppo run --dry-run`` prints, with cold interpreters; one
 of them in a shell, with nobody looking on. So the difference is the runner, the node side, its heartbeat and
 its reading of the records. What the losses' own counts cost is another matter: ``cegppo bench loss``.
+
+Steps scatter by more than what is looked for. So the processor time of runner and node side is measured, too,
+from the first step to the last: what these processes do not use they cannot take from the run.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import statistics
 import subprocess
 import sys
 import tempfile
+import time
+from dataclasses import dataclass, field
 from pathlib import Path
 
+import psutil
 from rich.console import Console
 from rich.table import Table
 
@@ -26,6 +33,8 @@ from cegppo_verl.launch.planning import load
 from cegppo_verl.records.progress import is_training_step, read_steps
 from cegppo_verl.records.rundir import Attempt
 
+LOOK_SECONDS = 0.5
+NODE_SIDE = "cegppo_verl.launch.node"
 GRID = """\
 name: overhead-{number}
 question: What does it cost to be watched by the harness?
@@ -42,6 +51,7 @@ settings: {{total_steps: {steps}, eval: {{every: 1000}}, checkpoint: {{every: 10
 def main(console: Console, rounds: int = 2, steps: int = 16) -> None:
     """Measure both sides alternately and print medians over all steps but each run's first."""
     times: dict[str, list[float]] = {"by itself": [], "under cegppo run": []}
+    meters: list[Meter] = []
     with tempfile.TemporaryDirectory(prefix="cegppo-overhead-") as folder:
         for number in range(rounds):
             grid = Path(folder) / f"grid{number}.yaml"
@@ -49,8 +59,11 @@ def main(console: Console, rounds: int = 2, steps: int = 16) -> None:
             cell = load(grid, None, None)[1][0]
             jobs.build_inputs(cell)
             times["by itself"] += alone(cell, Path(folder) / f"alone{number}")
-            times["under cegppo run"] += watched(grid, cell, Path(folder) / f"watched{number}")
+            meters.append(Meter(_attempt(cell, Path(folder) / f"watched{number}").metrics_file, steps))
+            times["under cegppo run"] += watched(grid, cell, Path(folder) / f"watched{number}", meters[-1])
     console.print(table(times))
+    shares = ", ".join(f"{100 * meter.share:.2f} %" for meter in meters)
+    console.print(f"processor time of runner and node side, of one core, first to last step: {shares}")
 
 
 def alone(cell: Cell, results: Path) -> list[float]:
@@ -74,12 +87,58 @@ def alone(cell: Cell, results: Path) -> list[float]:
     return _seconds(attempt)
 
 
-def watched(grid: Path, cell: Cell, results: Path) -> list[float]:
+def watched(grid: Path, cell: Cell, results: Path, meter: Meter) -> list[float]:
     """``cegppo run --no-warm``; seconds of its steps."""
     command = [sys.executable, "-m", "cegppo_verl.cli", "run", str(grid), "--no-warm"]
     command += ["--results", str(results)]
-    subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, check=True)
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as runner:
+        while runner.poll() is None:
+            meter.look(psutil.Process(runner.pid))
+            time.sleep(LOOK_SECONDS)
+    if runner.returncode:
+        raise subprocess.CalledProcessError(runner.returncode, command)
     return _seconds(_attempt(cell, results))
+
+
+@dataclass
+class Meter:
+    """Processor time of runner and node side while a run makes its steps.
+
+    Args:
+        log: the attempt's metrics. steps: how many there will be.
+    """
+
+    log: Path
+    steps: int
+    points: list[tuple[float, float]] = field(default_factory=list)
+
+    def look(self, runner: psutil.Process) -> None:
+        """Note clock and processor time, between the first step and the last."""
+        done = sum(is_training_step(s) for s in read_steps(self.log)) if self.log.exists() else 0
+        if 1 <= done < self.steps:
+            with contextlib.suppress(psutil.Error):  # one of them has just ended
+                self.points = [*self.points[:1], (time.monotonic(), processor_seconds(runner))]
+
+    @property
+    def share(self) -> float:
+        """Of one core; NaN where there were not two looks."""
+        if len(self.points) < 2:
+            return float("nan")
+        (start, before), (end, after) = self.points
+        return (after - before) / (end - start)
+
+
+def processor_seconds(runner: psutil.Process) -> float:
+    """Of the runner and of node sides below it, without the run that these started."""
+    nodes = [p for p in processes.descendants(runner.pid) if NODE_SIDE in _command(p)]
+    return sum(sum(p.cpu_times()[:2]) for p in (runner, *nodes))
+
+
+def _command(process: psutil.Process) -> list[str]:
+    try:
+        return list(process.cmdline())
+    except psutil.Error:
+        return []
 
 
 def _attempt(cell: Cell, results: Path) -> Attempt:
