@@ -230,11 +230,8 @@ def run_views(
     path: Path, scale: str | None, seeds: Sequence[int] | None, results: Path
 ) -> tuple[Grid, list[RunView]]:
     """The grid and its runs as the report sees them, run or not."""
-    from cegppo_verl.reporting.runs import RunView
+    from cegppo_verl.reporting.runs import load_runs
 
     grid, cells = load(path, scale, seeds)
-    views = []
-    for cell in cells:
-        run, planned = run_dir(cell, results), cell_json(cell)
-        views.append(RunView.load(run.path, status_of(run, planned), cell=planned))
-    return grid, views
+    places = [(run_dir(cell, results), cell_json(cell)) for cell in cells]
+    return grid, load_runs([(run.path, status_of(run, planned), planned) for run, planned in places])

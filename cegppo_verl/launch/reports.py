@@ -98,12 +98,12 @@ def _runs(
     path: Path, scale: str | None, seeds: Sequence[int] | None, results: Path
 ) -> tuple[Grid, list[RunView]]:
     """The grid's own runs, then those imported into it, as arms of their own."""
-    from cegppo_verl.reporting.runs import RunView
+    from cegppo_verl.reporting.runs import load_runs
 
     grid, runs = planning.run_views(path, scale, seeds, results)
     found = imported_runs(results.parent, grid.name)
     own = [entry for entry in found if not scale or entry[1].get("scale") == scale]
-    return grid, [*runs, *(RunView.load(folder, status, cell=cell) for folder, cell, status in own)]
+    return grid, [*runs, *load_runs([(folder, status, cell) for folder, cell, status in own])]
 
 
 def _aims(grid: Grid) -> Aims:

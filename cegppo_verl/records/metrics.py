@@ -56,6 +56,10 @@ class Metrics:
         mine = order[slice(*first[key])]
         return steps[mine].astype(np.int64), values[mine].astype(np.float64)
 
+    def forget(self) -> None:
+        """Let go of what is quickly found again."""
+        vars(self).pop("_columns", None)
+
     @cached_property
     def _columns(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, dict[str, tuple[int, int]]]:
         """Steps, values, the rows by key, and which of those are a key's: a report asks for hundreds."""

@@ -24,7 +24,7 @@ from cegppo_verl.records.rundir import read_json
 from cegppo_verl.records.schema import FRAME, SCHEMA, names
 
 _IDENTITY = "identity"
-_NO_ROWS = np.array([], np.intp)
+_NO_ROWS = np.array([], np.int32)
 
 
 @dataclass(frozen=True)
@@ -54,12 +54,17 @@ class Samples:
         """Positions of the rows of one evaluation of one benchmark."""
         return self._rows.get((step, benchmark), _NO_ROWS)
 
+    def forget(self) -> None:
+        """Let go of what is quickly found again."""
+        for name in ("arrays", "labels"):
+            vars(self).pop(name, None)
+
     @cached_property
     def _rows(self) -> dict[tuple[int, str], np.ndarray]:
         """Of every evaluation, found once: a report asks for each several times."""
         by: Any = self.frame.groupby(["step", "benchmark"], observed=True, sort=False)
         groups: dict[tuple[int, str], np.ndarray] = by.indices
-        return {(int(step), str(benchmark)): rows for (step, benchmark), rows in groups.items()}
+        return {(int(step), str(name)): rows.astype(np.int32) for (step, name), rows in groups.items()}
 
     @cached_property
     def arrays(self) -> dict[str, np.ndarray]:

@@ -30,6 +30,7 @@ _STYLE = {
     "axes.titlelocation": "left",
     "axes.titlesize": 11.5,
     "axes.titleweight": "bold",
+    "axes.titley": 1.0,  # said, not found out: that takes a look at every tick at each drawing
     "figure.facecolor": palette.PAPER,
     "font.family": ["DejaVu Sans"],
     "font.size": 10,
@@ -119,20 +120,6 @@ def _sheet(panels: Sequence[Panel], legend: Sequence[LegendEntry]) -> Figure:
     return figure
 
 
-def drawn(panels: Sequence[Panel]) -> list[dict[str, object]]:
-    """What the panels show, without how: per panel its title, and labels and points of all it draws.
-
-    Numbers have six significant digits, so that they can be compared between machines.
-    """
-    found: list[dict[str, object]] = []
-    with mpl.rc_context(_STYLE):
-        for panel in panels:
-            axis = Figure(figsize=_PANEL_SIZE).subplots()
-            panel.draw(axis)
-            found.append({"title": panel.title, "labels": _labels(axis), "points": _points(axis)})
-    return found
-
-
 def _labels(axis: Axes) -> list[str]:
     return [axis.get_xlabel(), axis.get_ylabel(), *(text.get_text() for text in axis.texts)]
 
@@ -145,14 +132,21 @@ def _points(axis: Axes) -> list[list[str]]:
     return [[f"{value:.6g}" for value in np.ravel(np.asarray(table, float))] for table in tables]
 
 
-def single(panel: Panel, salt: str) -> bytes:
-    """One panel without legend as SVG: the page stacks them on a narrow screen and has its own legend."""
+def single(panel: Panel, salt: str) -> tuple[bytes, dict[str, object]]:
+    """One panel without legend: the page stacks them on a narrow screen and has its own legend.
+
+    Returns:
+        the SVG, and what it shows, without how: title, and labels and points of all that is drawn. Numbers
+        have six significant digits, so that they can be compared between machines.
+    """
     with mpl.rc_context({**_STYLE, "svg.hashsalt": salt}):
         size = (_PANEL_SIZE[0], _PANEL_SIZE[1] * panel.height)
         figure = Figure(figsize=size, layout="constrained")
-        _draw(panel, figure.subplots())
+        axis = figure.subplots()
+        _draw(panel, axis)
+        shown: dict[str, object] = {"title": panel.title, "labels": _labels(axis), "points": _points(axis)}
         _settle(figure)
-        return _svg(figure)
+        return _svg(figure), shown
 
 
 def render(build: Callable[[], Figure], salt: str, formats: Sequence[str]) -> dict[str, bytes]:
@@ -224,7 +218,9 @@ def _settle(figure: Figure) -> None:
     for number, artist in enumerate(figure.findobj(lambda a: a.get_gid() is not None)):
         artist.set_gid(f"{artist.get_gid()}-{number}")  # ids in an SVG are unique
     FigureCanvasAgg(figure)
-    figure.draw_without_rendering()
+    engine = figure.get_layout_engine()
+    assert engine is not None
+    engine.execute(figure)
     figure.set_layout_engine(None)  # not "none": with that one, saving draws everything twice
 
 

@@ -10,7 +10,7 @@ from functools import cached_property
 from cegppo_verl.records.derived import sha256
 from cegppo_verl.reporting import panels, panels_anatomy, panels_final
 from cegppo_verl.reporting.arms import Study
-from cegppo_verl.reporting.canvas import LegendEntry, Panel, combined, drawn, inline, single
+from cegppo_verl.reporting.canvas import LegendEntry, Panel, combined, inline, single
 from cegppo_verl.reporting.numbers import AccuracyRow
 from cegppo_verl.reporting.panels_final import Law
 from cegppo_verl.reporting.scores.model import ScoreTable
@@ -42,14 +42,21 @@ class Plot:
     @cached_property
     def inline(self) -> list[str]:
         """A piece of SVG per panel, for the page."""
-        names = [f"{self.name}-{number}" for number in range(len(self.panels))]
-        return [inline(single(p, name), name, p.alt) for p, name in zip(self.panels, names, strict=True)]
+        pairs = zip(self.panels, self._singles, strict=True)
+        return [
+            inline(svg, f"{self.name}-{number}", panel.alt) for number, (panel, (svg, _)) in enumerate(pairs)
+        ]
 
     @cached_property
     def drawn(self) -> str:
         """SHA-256 of what the figure shows, legend included: the same with any version of matplotlib."""
-        shown = {"panels": drawn(self.panels), "legend": [entry.text for entry in self.legend]}
+        shown = {"panels": [s for _, s in self._singles], "legend": [entry.text for entry in self.legend]}
         return sha256(json.dumps(shown, sort_keys=True).encode("utf-8", "replace"))
+
+    @cached_property
+    def _singles(self) -> list[tuple[bytes, dict[str, object]]]:
+        """Per panel its SVG and what it shows: two questions, one drawing."""
+        return [single(panel, f"{self.name}-{number}") for number, panel in enumerate(self.panels)]
 
     @property
     def alt(self) -> str:

@@ -8,12 +8,13 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import partial, reduce
+from typing import Any
 
 import numpy as np
 
-from cegppo_verl.reporting import comparable
+from cegppo_verl.reporting import comparable, parallel
 from cegppo_verl.reporting.arms import Arm, Study
 from cegppo_verl.reporting.runs import RunView
 from cegppo_verl.stats import (
@@ -34,6 +35,7 @@ ANATOMY = "actor/anatomy/"  # counts, see verl_plugin/diagnostics.py
 BELOW, ABOVE = ("neg_below", "pos_below"), ("neg_above", "pos_above")
 CLIPPED = ("neg_below", "pos_above")  # where PPO-clip has no gradient
 CURVE_RESAMPLES, TABLE_RESAMPLES = 1000, 4000
+MANY_ARMS = 12  # beside the baseline; their intervals are made on all cores
 
 
 def rng_for(*labels: object) -> np.random.Generator:
@@ -113,12 +115,25 @@ def _common_steps(runs: Sequence[RunView], benchmark: str) -> list[int]:
 
 def final_accuracy(study: Study) -> list[AccuracyRow]:
     """A row per benchmark and arm; differences are against the first arm, Holm is over all of them."""
+    depths = {name: study.samples_per_problem(name) for name in study.benchmarks}
+    first = {name: _accuracy_row(study.arms[0], name, k) for name, k in depths.items()}
+    others = study.arms[1:]
+
+    def of_arm(number: int) -> list[dict[str, Any]]:
+        found = [_accuracy_row(others[number], name, k) for name, k in depths.items()]
+        return [_without_arm(_with_difference(row, first[row.benchmark])) for row in found]
+
+    by_arm = parallel.spread(of_arm, len(others), least=MANY_ARMS)
     rows: list[AccuracyRow] = []
-    for benchmark in study.benchmarks:
-        own = [_accuracy_row(arm, benchmark, study.samples_per_problem(benchmark)) for arm in study.arms]
-        rows += [own[0]] + [_with_difference(row, own[0]) for row in own[1:]]
+    for place, name in enumerate(depths):
+        rows += [first[name], *(AccuracyRow(a, **m[place]) for a, m in zip(others, by_arm, strict=True))]
     adjusted = holm(np.array([row.difference.p_value if row.difference else np.nan for row in rows]))
     return [replace(row, p_holm=float(p)) for row, p in zip(rows, adjusted, strict=True)]
+
+
+def _without_arm(row: AccuracyRow) -> dict[str, Any]:
+    """What another process need not send back: the arm, with all its runs."""
+    return {field.name: getattr(row, field.name) for field in fields(row) if field.name != "arm"}
 
 
 def _accuracy_row(arm: Arm, benchmark: str, k: int) -> AccuracyRow:

@@ -121,17 +121,15 @@ def _draw_dots(found: Sequence[Dots], names: Sequence[str], label: str, axis: Ax
     width = 0.7 / max(1, len(found))
     for place, (index, columns) in enumerate(found):
         x = np.arange(len(columns)) + (place - (len(found) - 1) / 2) * width
-        for at, values in zip(x, columns, strict=True):
-            dots = axis.plot(
-                [at] * len(values), values, ".", color=palette.stroke(index)["color"], ms=3, alpha=0.5
-            )
-            tag(dots[0], index)
+        places = np.repeat(x, [len(values) for values in columns])
+        colour = palette.stroke(index)["color"]
+        tag(axis.plot(places, np.concatenate(columns), ".", color=colour, ms=3, alpha=0.5)[0], index)
         means = [np.mean(values) if values else np.nan for values in columns]
         marks = axis.plot(
             x,
             means,
             linestyle="none",
-            color=palette.stroke(index)["color"],
+            color=colour,
             marker=palette.marker(index),
             ms=5,
         )

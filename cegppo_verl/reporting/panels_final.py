@@ -55,12 +55,10 @@ def _short(name: str) -> str:
 
 def _draw_forest(found: Sequence[tuple[int, str, float, float, float]], label: str, axis: Axes) -> None:
     axis.axvline(0, color=palette.MUTED, lw=1.0)
+    look = {"lw": 2.0, "solid_capstyle": "round", "ms": 6, "markevery": [1]}  # the point's, not the ends'
     for place, (index, _, point, low, high) in enumerate(found):
-        colour = palette.stroke(index)["color"]
-        parts = axis.plot([low, high], [place, place], color=colour, lw=2.0, solid_capstyle="round")
-        parts += axis.plot([point], [place], marker=palette.marker(index), color=colour, ms=6)
-        for part in parts:
-            tag(part, index)
+        colour, marker = palette.stroke(index)["color"], palette.marker(index)
+        tag(axis.plot([low, point, high], [place] * 3, color=colour, marker=marker, **look)[0], index)
     finish(axis, label, "", bool(found))
     if found:
         axis.set_yticks(range(len(found)), [name for _, name, *_ in found], fontsize=9)

@@ -18,7 +18,9 @@ from cegppo_verl.records.metrics import Metrics, attempt_files, load_metrics
 from cegppo_verl.records.rundir import read_json
 from cegppo_verl.records.samples import Samples, completeness, load_samples, validation_files
 from cegppo_verl.records.status import Status
+from cegppo_verl.reporting import parallel
 
+MANY = 64  # runs that are read on all cores
 _USED = ("step", "benchmark", "problem", "sample", "correct", "outcome", "grader")
 
 
@@ -112,7 +114,7 @@ class RunView:
         """Whether last planned step and final evaluation are recorded; an imported run is as it is."""
         return self.status.state in (states.DONE, IMPORTED)
 
-    @property
+    @cached_property
     def benchmarks(self) -> list[dict[str, Any]]:
         """Planned benchmarks, each {"name", "samples", "problems"}; else those that have samples."""
         planned = self.cell.get("settings", {}).get("eval", {}).get("benchmarks")
@@ -144,6 +146,17 @@ class RunView:
         """Steps with a complete evaluation of the benchmark, ascending."""
         return [step for step in self.samples.steps() if not self.gaps(step, benchmark)]
 
+    def prepared(self) -> RunView:
+        """Itself, with all that is asked of every run already found, and without what that took."""
+        for step in self.samples.steps():
+            for plan in self.benchmarks:
+                self.evaluation(step, plan["name"])
+        for owner, name in ((self, "anatomy"), (self.metrics, "last_step")):
+            getattr(owner, name)  # kept from now on
+        for records in (self.samples, self.metrics):
+            records.forget()
+        return self
+
     def progress(self) -> str:
         """Why a number is not there: ``not run``, ``running, step 7 of 24``; a done run did not record it."""
         if self.done:
@@ -156,6 +169,21 @@ class RunView:
     def _slug(self) -> Sequence[str]:
         parts = self.run_dir.name.split("__")
         return parts if len(parts) >= 3 else (self.run_dir.name, "unknown scale")
+
+
+def load_runs(wanted: Sequence[tuple[Path, Status, Mapping[str, Any] | None]]) -> list[RunView]:
+    """``RunView.load`` of each; many of them on all cores.
+
+    Args:
+        wanted: run directory, status and planned cell.
+    """
+
+    def one(number: int) -> RunView:
+        run_dir, status, cell = wanted[number]
+        view = RunView.load(run_dir, status, cell=cell)
+        return view.prepared() if len(wanted) >= MANY else view
+
+    return parallel.spread(one, len(wanted), least=MANY)
 
 
 def _evaluated(samples: Samples, step: int, benchmark: str, plans: Sequence[Mapping[str, Any]]) -> Evaluated:

@@ -72,6 +72,7 @@ def overlapping(plot: Plot) -> list[str]:
     with mpl.rc_context(canvas._STYLE):
         figure = canvas._sheet(plot.panels, plot.legend)
         canvas._settle(figure)
+        figure.draw_without_rendering()  # only then texts know where they are
     page = figure.bbox
     texts = [t for axis in figure.axes for t in _labels(axis)]
     texts += [t for legend in figure.legends for t in legend.get_texts()]

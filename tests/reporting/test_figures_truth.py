@@ -162,11 +162,13 @@ def test_dots_are_shares_over_all_of_training(made) -> None:
     for panel, shares in ((0, regions), (1, [(name, "tokens") for name in CLASSES])):
         axis = axes(plots["probability-classes"], panel)
         for number, seeds in enumerate(runs):
-            *dots, means = lines(axis, number)
+            dots, means = lines(axis, number)
             expected = [[_pooled(run, *share) for run in seeds] for share in shares]
             if panel == 0:  # and that of all tokens
                 expected.append([_pooled(run, ("pa_lp", "na_lp"), CLASSES) for run in seeds])
-            assert np.array(dots) == pytest.approx(np.array(expected))
+            assert dots == pytest.approx(np.concatenate(expected))
+            places = next(line for line in axis.lines if line.get_gid() == f"arm{number}").get_xdata()
+            assert np.round(places).tolist() == np.repeat(range(len(expected)), SEEDS).tolist()
             assert means == pytest.approx(np.mean(expected, 1))
 
 
@@ -183,10 +185,11 @@ def test_differences_are_those_of_the_verdicts(made) -> None:
     axis = axes(plots["forest"], 0)
     base = np.mean([per_cent(run, STEPS) for run in runs[0]])
     for number in range(1, ARMS):
-        own = [line for line in axis.lines if line.get_gid() == f"arm{number}"]
-        bar, point = (np.asarray(line.get_xdata(), float) for line in own)
+        (line,) = (line for line in axis.lines if line.get_gid() == f"arm{number}")
+        low, point, high = np.asarray(line.get_xdata(), float)
         assert point == pytest.approx(np.mean([per_cent(run, STEPS) for run in runs[number]]) - base)
-        assert bar[0] < point < bar[1]
+        assert low < point < high
+        assert line.get_markevery() == [1]  # the ends are no points
     assert [label.get_text() for label in axis.get_yticklabels()] == ["arm-1", "arm-2"]
 
 
