@@ -117,13 +117,12 @@ class _Series:
     """The counts of a run by name, on the steps that have any; NaN where one was not logged."""
 
     def __init__(self, metrics: Metrics) -> None:
-        frame = metrics.frame
         self._columns: dict[str, np.ndarray] = {}
-        keys = [key for key in metrics.keys() if key.startswith(PREFIXES)]  # noqa: SIM118, no dict
-        mine = frame["key"].isin(keys).to_numpy()
-        self.steps = np.unique(frame["step"].to_numpy(np.int64)[mine])
-        for key in keys:
-            self._place(key, *metrics.series(key))
+        series = {key: metrics.series(key) for key in metrics.keys() if key.startswith(PREFIXES)}  # noqa: SIM118, no dict
+        known = [steps for steps, _ in series.values()]
+        self.steps = np.unique(np.concatenate(known)) if known else np.empty(0, np.int64)
+        for key, (steps, values) in series.items():
+            self._place(key, steps, values)
 
     def _place(self, key: str, steps: np.ndarray, values: np.ndarray) -> None:
         name = key[key.index("anatomy/") + len("anatomy/") :]

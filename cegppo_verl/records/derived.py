@@ -73,7 +73,7 @@ def _fingerprint(sources: Mapping[str, bytes]) -> str:
 
 def _read(table: Path, columns: Sequence[str] | None) -> tuple[pd.DataFrame, list[str], str] | None:
     try:
-        arrow = pq.read_table(table, columns=columns)
+        arrow = pq.read_table(table, columns=None if columns is None else list(columns))
         metadata = arrow.schema.metadata or {}
         if metadata.get(_RULES_KEY) != RULES.encode():
             return None

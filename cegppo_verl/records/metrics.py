@@ -9,7 +9,7 @@ logs that under the step it resumed from) replaces those keys only: the step's t
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -41,12 +41,11 @@ class Metrics:
     def last_step(self) -> int | None:
         """The last step that was trained (not merely validated), None when there is none."""
         trained = [key for key in self.keys() if not key.startswith(VALIDATION_PREFIX)]
-        steps = self.frame.loc[self.frame["key"].isin(trained), "step"]
-        return int(steps.max()) if len(steps) else None
+        return max((int(self.series(key)[0][-1]) for key in trained), default=None)
 
     def keys(self) -> list[str]:
         """All keys that occur, sorted."""
-        return sorted(map(str, self.frame["key"].unique()))
+        return sorted(key for key, (begin, end) in self._columns[3].items() if end > begin)
 
     def series(self, key: str) -> tuple[np.ndarray, np.ndarray]:
         """Steps (T,) int, ascending, and values (T,) float of one key; empty when it was never logged."""
@@ -78,10 +77,14 @@ def attempt_files(run_dir: Path) -> dict[int, Path]:
     return dict(sorted(numbered.items()))
 
 
-def load_metrics(run_dir: Path) -> Metrics:
-    """Stitch a run directory's metrics, kept in metrics.parquet. An empty run gives an empty frame."""
+def load_metrics(run_dir: Path, columns: Sequence[str] = COLUMNS) -> Metrics:
+    """Stitch a run directory's metrics, kept in metrics.parquet. An empty run gives an empty frame.
+
+    Args:
+        columns: of the frame; series need step, key and value.
+    """
     sources = read_sources({str(number): path for number, path in attempt_files(run_dir).items()})
-    frame, notes = load_or_build(run_dir / "metrics.parquet", sources, _build)
+    frame, notes = load_or_build(run_dir / "metrics.parquet", sources, _build, columns=columns)
     return Metrics(frame, tuple(notes))
 
 

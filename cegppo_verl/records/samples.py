@@ -107,7 +107,8 @@ def load_samples(
     build = partial(_build, cell_id, seed, decoding)
     wanted = names() if columns is None else list(columns)
     frame, notes = load_or_build(run_dir / "samples.parquet", sources, build, SCHEMA, wanted)
-    return Samples(frame.astype({name: FRAME[name] for name in wanted}), tuple(notes))
+    other = {name: FRAME[name] for name in wanted if frame[name].dtype != FRAME[name]}
+    return Samples(frame.astype(other), tuple(notes))
 
 
 def read_texts(run_dir: Path, step: int) -> list[dict[str, Any]]:

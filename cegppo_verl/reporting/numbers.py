@@ -74,11 +74,18 @@ def verdicts(runs: Sequence[RunView], step: int, benchmark: str, problems: Seque
     found = [run.evaluation(step, benchmark) for run in runs]
     depth = max((one.verdicts.shape[1] for one in found), default=1) or 1
     table = np.full((len(runs), len(problems), depth), np.nan)
-    position = {problem: row for row, problem in enumerate(problems)}
     for seed, one in enumerate(found):
-        rows = np.array([position.get(str(problem), -1) for problem in one.problems], int)
+        rows = _places(one.problems, problems)
         table[seed, rows[rows >= 0], : one.verdicts.shape[1]] = one.verdicts[rows >= 0]
     return table
+
+
+def _places(own: np.ndarray, problems: Sequence[str]) -> np.ndarray:
+    """Where each of a run's problems stands among all of them, −1 where it does not."""
+    if np.array_equal(own, problems):  # as is usual: every run was asked the same ones
+        return np.arange(len(own))
+    position = {problem: row for row, problem in enumerate(problems)}
+    return np.array([position.get(str(problem), -1) for problem in own], int)
 
 
 def problems_of(runs: Sequence[RunView], step: int, benchmark: str) -> list[str]:

@@ -93,7 +93,7 @@ def _law(arm: Arm, benchmark: str) -> Law | None:
 def _pairs(run: numbers.RunView, benchmark: str, steps: Sequence[int]) -> list[tuple[float, float]]:
     """Entropy logged at a step (the first one logged stands for step 0) and accuracy evaluated at it."""
     logged, values = numbers.curve(run, numbers.ENTROPY)
-    known: dict[int, float] = dict(zip(logged.tolist(), values.tolist(), strict=True))
+    known: dict[int, float] = {s: float(v) for s in (1, *steps) for v in values[logged == s]}
     first = known.get(1, float("nan"))
     return [
         (

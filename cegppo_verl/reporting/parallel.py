@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 from collections.abc import Callable
@@ -24,8 +25,9 @@ def spread(make: Callable[[int], Made], count: int, *, least: int) -> list[Made]
     global _make
     previous, _make = _make, make
     try:
+        # Frozen: a collection that walks what is inherited would copy all of it.
         context, piece = multiprocessing.get_context("fork"), -(-count // (16 * cores()))
-        with ProcessPoolExecutor(cores(), mp_context=context) as pool:
+        with ProcessPoolExecutor(cores(), context, initializer=gc.freeze) as pool:
             return cast(list[Made], list(pool.map(_made, range(count), chunksize=piece)))
     finally:
         _make = previous

@@ -21,6 +21,7 @@ from cegppo_verl.records.status import Status
 from cegppo_verl.reporting import parallel
 
 MANY = 64  # runs that are read on all cores
+_LOGGED = ("step", "key", "value")
 _USED = ("step", "benchmark", "problem", "sample", "correct", "outcome", "grader")
 
 
@@ -76,12 +77,12 @@ class RunView:
         resolved = {**(kept or cell or {}), **({"arm": cell["arm"]} if cell and "arm" in cell else {})}
         if status.state == IMPORTED:  # never one arm with runs of ours, whatever it is called
             resolved["arm"] = f"{resolved.get('arm', run_dir.name)}, imported"
-        metrics = load_metrics(run_dir)
+        metrics = load_metrics(run_dir, _LOGGED)
         identity = str(resolved.get("id", ""))
         samples = load_samples(run_dir, cell_id=identity, seed=_seed(resolved), columns=_USED)
         notes = (*_file_notes(run_dir, status), *metrics.notes, *samples.notes)
         manifest = read_json(run_dir / "manifest.json") or {}
-        slim = Metrics(metrics.frame.drop(columns="attempt")), Samples(samples.frame)
+        slim = Metrics(metrics.frame), Samples(samples.frame)
         return cls(run_dir, resolved, manifest, status, *slim, _hashes(run_dir), notes)
 
     @property
