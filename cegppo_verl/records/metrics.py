@@ -45,14 +45,15 @@ class Metrics:
 
     def keys(self) -> list[str]:
         """All keys that occur, sorted."""
-        return sorted(key for key, (begin, end) in self._columns[3].items() if end > begin)
+        return sorted(key for key, (begin, end) in self._rows[1].items() if end > begin)
 
     def series(self, key: str) -> tuple[np.ndarray, np.ndarray]:
         """Steps (T,) int, ascending, and values (T,) float of one key; empty when it was never logged."""
-        steps, values, order, first = self._columns
+        order, first = self._rows
         if key not in first:
             return np.empty(0, np.int64), np.empty(0)
         mine = order[slice(*first[key])]
+        steps, values = self._columns
         return steps[mine].astype(np.int64), values[mine].astype(np.float64)
 
     def forget(self) -> None:
@@ -60,14 +61,18 @@ class Metrics:
         vars(self).pop("_columns", None)
 
     @cached_property
-    def _columns(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, dict[str, tuple[int, int]]]:
-        """Steps, values, the rows by key, and which of those are a key's: a report asks for hundreds."""
+    def _columns(self) -> tuple[np.ndarray, np.ndarray]:
+        """Steps and values: a report asks for hundreds of series."""
+        return self.frame["step"].to_numpy(), self.frame["value"].to_numpy()
+
+    @cached_property
+    def _rows(self) -> tuple[np.ndarray, dict[str, tuple[int, int]]]:
+        """The rows by key, and which of those are a key's."""
         keys = self.frame["key"].astype("category").cat
-        steps, values = (self.frame[name].to_numpy() for name in ("step", "value"))
         codes = keys.codes.to_numpy()
         order = np.argsort(codes, kind="stable").astype(np.int32)
         ends = np.searchsorted(codes[order], np.arange(len(keys.categories) + 1)).tolist()
-        return steps, values, order, {str(k): (ends[i], ends[i + 1]) for i, k in enumerate(keys.categories)}
+        return order, {str(k): (ends[i], ends[i + 1]) for i, k in enumerate(keys.categories)}
 
 
 def attempt_files(run_dir: Path) -> dict[int, Path]:
