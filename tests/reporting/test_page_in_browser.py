@@ -82,13 +82,16 @@ def test_a_table_sorts_by_number_and_back(shown: Browser) -> None:
     assert heads(shown) == ["ce-05-1", "dapo", "grpo", "none-at-all"]
     shown.js(f"{button}.click()")
     assert heads(shown) == list(ARMS)
+    shown.js(f"{ACCURACY}.tHead.rows[0].cells[0].firstElementChild.click()")
+    assert heads(shown) == ["ce-05-1", "dapo", "grpo", "none-at-all"]  # by name
 
 
 def test_what_is_absent_sorts_last_either_way(shown: Browser) -> None:
     column = f"[...{ACCURACY}.tHead.rows[0].cells].findIndex(c => c.textContent.startsWith('Difference'))"
-    for _ in range(2):
+    ascending = ["none-at-all", "dapo", "ce-05-1"]  # −25, +25 and +50 points, with a true minus sign
+    for order in (ascending, ascending[::-1]):
         shown.js(f"{ACCURACY}.tHead.rows[0].cells[{column}].firstElementChild.click()")
-        assert heads(shown)[-1] == "grpo"  # the baseline has no difference
+        assert heads(shown) == [*order, "grpo"]  # the baseline has no difference
 
 
 def test_an_arm_is_switched_off_in_every_figure_by_keyboard(shown: Browser) -> None:
@@ -136,14 +139,21 @@ def test_a_cell_shows_its_samples_provenance_and_commands(shown: Browser) -> Non
         "pick/0 · correct",
     ):
         assert said in text
-    articles = "[...document.querySelectorAll('#look article')].filter(a => !a.hidden)"
-    assert shown.js(f"{articles}.length") == 6
-    shown.js(
-        "(s => { s.value = 'correct'; s.dispatchEvent(new Event('change')) })"
-        "(document.querySelector('#look select'))"
-    )
-    assert shown.js(f"{articles}.every(a => a.dataset.outcome === 'correct')")
     assert shown.js("document.querySelectorAll('#look img, #look script').length") == 0
+
+
+def test_a_cells_samples_are_filtered_by_verdict(shown: Browser) -> None:
+    shown.js("document.querySelectorAll('tr[data-run] .look')[2].click()")  # dapo: 2 of the 3 problems shown
+    verdicts = (
+        "[...document.querySelectorAll('#look article')].filter(a => !a.hidden).map(a => a.dataset.outcome)"
+    )
+    both = ["correct"] * 4 + ["wrong"] * 2
+    for wanted, left in (("all", both), ("wrong", both[4:]), ("correct", both[:4]), ("all", both)):
+        shown.js(
+            f"(s => {{ s.value = '{wanted}'; s.dispatchEvent(new Event('change')) }})"
+            "(document.querySelector('#look select'))"
+        )
+        assert shown.js(verdicts) == left
 
 
 def test_everything_that_does_something_has_a_name(shown: Browser) -> None:
@@ -205,6 +215,18 @@ def test_a_thousand_cells_stay_responsive(running: Browser, tmp_path: Path) -> N
         "return performance.now() - s })()"
     )
     assert took < 2000  # milliseconds, on a machine that does other things, too
+    table = "document.querySelector('tr[data-run]').closest('table')"
+    for wanted, left in (("ARM-77,", 5), ("arm-77, seed 3", 1), ("no such arm", 0), ("", 1000)):
+        running.js(
+            f"(() => {{ const i = {table}.parentElement.previousElementSibling.querySelector('input');"
+            f"i.value = '{wanted}'; i.dispatchEvent(new Event('input')) }})()"
+        )
+        shown = running.js(
+            f"[...{table}.tBodies[0].rows].filter(r => !r.hidden).map(r => r.cells[0].textContent.trim())"
+        )
+        assert len(shown) == left
+        assert all(wanted.lower() in head for head in shown)
+        assert running.js("document.getElementById('said').textContent") == f"{left} of 1000 rows"
     running.js("document.querySelector('tr[data-run] .look').click()")
     assert running.js("document.getElementById('look').open")
     assert time.perf_counter() - start < 20
