@@ -4,7 +4,8 @@
 
 Both sides execute the same command, the one that ``cegppo run --dry-run`` prints, with cold interpreters; one
 of them in a shell, with nobody looking on. So the difference is the runner, the node side, its heartbeat and
-its reading of the records. What the losses' own counts cost is another matter: ``cegppo bench loss``.
+its reading of the records, and this benchmark's own looks at those two. What the losses' own counts cost is
+another matter: ``cegppo bench loss``.
 
 Steps scatter by more than what is looked for. So the processor time of runner and node side is measured, too,
 from the first step to the last: what these processes do not use they cannot take from the run.
@@ -33,7 +34,7 @@ from cegppo_verl.launch.planning import load
 from cegppo_verl.records.progress import is_training_step, read_steps
 from cegppo_verl.records.rundir import Attempt
 
-LOOK_SECONDS = 0.5
+LOOK_SECONDS = 5.0  # a look costs 10 ms of a core, on the watched side only
 NODE_SIDE = "cegppo_verl.launch.node"
 GRID = """\
 name: overhead-{number}

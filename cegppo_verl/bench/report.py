@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,12 +35,12 @@ def reported(folder: str, out: str) -> dict[str, Any]:
     from cegppo_verl.records.status import DONE, Status
     from cegppo_verl.reporting.page import Aims
     from cegppo_verl.reporting.report import write_report
-    from cegppo_verl.reporting.runs import load_runs
+    from cegppo_verl.reporting.runs import RunView, load_runs
 
     start = time.perf_counter()
     total = report_records.STEPS
     places = sorted(Path(folder).iterdir(), key=lambda place: place.name[-12:])
-    runs = load_runs([(place, Status(DONE, total, total), None) for place in places])
+    runs = load_runs([partial(RunView.load, place, Status(DONE, total, total)) for place in places])
     loaded = time.perf_counter()
     written = write_report(Aims("large", "Fast?", "Yes.", "No."), runs, Path(out), "cegppo report large.yaml")
     return {

@@ -21,6 +21,7 @@ from rich.table import Table
 
 from cegppo_verl.experiment.cell import Cell
 from cegppo_verl.launch import jobs, processes
+from cegppo_verl.launch.follow import memory_pause
 from cegppo_verl.launch.machine_lock import machine_to_itself
 from cegppo_verl.launch.planning import load
 from cegppo_verl.records.progress import LoggedStep, is_training_step, read_steps
@@ -140,13 +141,14 @@ def plain_arguments(cell: Cell, inputs: jobs.Inputs, folder: Path) -> list[str]:
 
 def watch(process: subprocess.Popen[bytes], metrics: Path, mark: str, started: float) -> tuple[float, int]:
     """Wait for the end; return seconds to the first training step and the peak memory in bytes."""
-    first, memory, looked = None, 0, 0.0
+    first, memory, next_look = None, 0, 0.0
     while process.poll() is None:
         if first is None and any(map(is_training_step, read_steps(metrics))):
             first = time.monotonic() - started
-        if time.monotonic() - looked > 5:
-            looked = time.monotonic()
+        if time.monotonic() >= next_look:  # as seldom as the other side
+            used = time.thread_time()
             memory = max(memory, processes.proportional_memory(tree(mark)))
+            next_look = time.monotonic() + memory_pause(time.thread_time() - used)
         time.sleep(0.2)
     if first is None:
         raise RuntimeError(f"plain verl logged no step; see {metrics.with_name('log.txt')}")

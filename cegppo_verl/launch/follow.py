@@ -51,6 +51,11 @@ class Stopped:
     by_rule: bool
 
 
+def memory_pause(cost: float) -> float:
+    """Seconds until the next look at a run's memory, when the last one took ``cost`` seconds of a core."""
+    return max(MEMORY_SECONDS, cost / MEMORY_SHARE)
+
+
 class Handle(Protocol):
     """A running driver, as ``driver.Handle`` is one."""
 
@@ -140,8 +145,7 @@ class Follower:
             return
         used = time.thread_time()
         self.peak_memory = max(self.peak_memory, processes.proportional_memory(self.handle.processes()))
-        pause = (time.thread_time() - used) / MEMORY_SHARE
-        self._next_memory = time.monotonic() + max(MEMORY_SECONDS, pause)
+        self._next_memory = time.monotonic() + memory_pause(time.thread_time() - used)
 
     def _beat(self) -> None:
         """A sign of life for readers on other machines, where the lock may not be seen."""

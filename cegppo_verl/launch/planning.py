@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -233,5 +234,11 @@ def run_views(
     from cegppo_verl.reporting.runs import load_runs
 
     grid, cells = load(path, scale, seeds)
-    places = [(run_dir(cell, results), cell_json(cell)) for cell in cells]
-    return grid, load_runs([(run.path, status_of(run, planned), planned) for run, planned in places])
+    return grid, load_runs([partial(_run_view, cell, results) for cell in cells])
+
+
+def _run_view(cell: Cell, results: Path) -> RunView:
+    from cegppo_verl.reporting.runs import RunView
+
+    run, planned = run_dir(cell, results), cell_json(cell)
+    return RunView.load(run.path, status_of(run, planned), cell=planned)

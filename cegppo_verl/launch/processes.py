@@ -19,7 +19,19 @@ def marked(mark: str, variable: str = MARK) -> list[psutil.Process]:
     Forks of the warm server show the server's environment; they are its descendants and found as such.
     """
     needle = f"{variable}={mark}".encode()
-    return [p for p in psutil.process_iter() if needle in _environment(p.pid).split(b"\0")]
+    found = (_living(pid) for pid in _numbers() if needle in _environment(pid).split(b"\0"))
+    return [process for process in found if process is not None]
+
+
+def _numbers() -> list[int]:
+    return [int(entry) for entry in os.listdir("/proc") if entry.isdecimal()]
+
+
+def _living(pid: int) -> psutil.Process | None:
+    try:
+        return psutil.Process(pid)
+    except psutil.Error:
+        return None
 
 
 def _environment(pid: int) -> bytes:
@@ -31,10 +43,8 @@ def _environment(pid: int) -> bytes:
 
 def descendants(pid: int) -> list[psutil.Process]:
     """All living descendants of ``pid``."""
-    try:
-        return _below([psutil.Process(pid)])
-    except psutil.NoSuchProcess:
-        return []
+    root = _living(pid)
+    return [] if root is None else _below([root])
 
 
 def with_descendants(processes: Iterable[psutil.Process]) -> list[psutil.Process]:
@@ -47,27 +57,26 @@ def with_descendants(processes: Iterable[psutil.Process]) -> list[psutil.Process
 
 def _below(roots: list[psutil.Process]) -> list[psutil.Process]:
     """Everything below the roots, after one look at the machine: a look per root is most of what a cell's
-    watching costs, as a run has fifty processes."""
-    children: dict[int | None, list[psutil.Process]] = {}
-    for process in psutil.process_iter(["ppid"]):
-        children.setdefault(process.info["ppid"], []).append(process)
-    found: dict[int, psutil.Process] = {}
-    waiting = list(roots)
+    watching costs, as a run has fifty processes. No age decides, as clocks are set: a living process' parent
+    is what the kernel says, and a root whose number is another's now has none here."""
+    children: dict[int, list[int]] = {}
+    for pid in _numbers():
+        children.setdefault(_parent(pid), []).append(pid)
+    waiting = [root.pid for root in roots if root.is_running()]
+    seen: dict[int, None] = {}
     while waiting:
-        parent = waiting.pop()
-        for child in children.get(parent.pid, ()):
-            if child.pid not in found and _is_older(parent, child):
-                found[child.pid] = child
-                waiting.append(child)
-    return list(found.values())
+        new = [pid for pid in children.get(waiting.pop(), ()) if pid not in seen]
+        seen.update(dict.fromkeys(new))
+        waiting += new
+    return [process for process in map(_living, seen) if process is not None]
 
 
-def _is_older(parent: psutil.Process, child: psutil.Process) -> bool:
-    """Whether the parent is one: a number that was given anew belongs to a process younger than the child."""
+def _parent(pid: int) -> int:
+    """Of a process; 0 when it has just ended."""
     try:
-        return bool(parent.create_time() <= child.create_time())
-    except psutil.Error:
-        return False
+        return int(Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[1])
+    except (OSError, IndexError, ValueError):
+        return 0
 
 
 def end(processes: list[psutil.Process], grace: float) -> None:

@@ -6,6 +6,7 @@ import json
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -98,12 +99,15 @@ def _runs(
     path: Path, scale: str | None, seeds: Sequence[int] | None, results: Path
 ) -> tuple[Grid, list[RunView]]:
     """The grid's own runs, then those imported into it, as arms of their own."""
-    from cegppo_verl.reporting.runs import load_runs
+    from cegppo_verl.reporting.runs import RunView, load_runs
 
     grid, runs = planning.run_views(path, scale, seeds, results)
     found = imported_runs(results.parent, grid.name)
     own = [entry for entry in found if not scale or entry[1].get("scale") == scale]
-    return grid, [*runs, *load_runs([(folder, status, cell) for folder, cell, status in own])]
+    return grid, [
+        *runs,
+        *load_runs([partial(RunView.load, folder, status, cell=cell) for folder, cell, status in own]),
+    ]
 
 
 def _aims(grid: Grid) -> Aims:

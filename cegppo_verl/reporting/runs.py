@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -172,19 +172,14 @@ class RunView:
         return parts if len(parts) >= 3 else (self.run_dir.name, "unknown scale")
 
 
-def load_runs(wanted: Sequence[tuple[Path, Status, Mapping[str, Any] | None]]) -> list[RunView]:
-    """``RunView.load`` of each; many of them on all cores.
+def load_runs(loads: Sequence[Callable[[], RunView]]) -> list[RunView]:
+    """What each of them loads, in order; many are read on all cores.
 
     Args:
-        wanted: run directory, status and planned cell.
+        loads: calls of ``RunView.load``, and of ``status_of`` right before, as a run may be going on.
     """
-
-    def one(number: int) -> RunView:
-        run_dir, status, cell = wanted[number]
-        view = RunView.load(run_dir, status, cell=cell)
-        return view.prepared() if len(wanted) >= MANY else view
-
-    return parallel.spread(one, len(wanted), least=MANY)
+    many = len(loads) >= MANY
+    return parallel.spread(lambda i: loads[i]().prepared() if many else loads[i](), len(loads), least=MANY)
 
 
 def _evaluated(samples: Samples, step: int, benchmark: str, plans: Sequence[Mapping[str, Any]]) -> Evaluated:

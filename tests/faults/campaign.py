@@ -39,6 +39,7 @@ PACE = 0.12
 STALL = 2.0
 PATIENCE = 90.0
 MOST_RUNS = 6
+MISSED = ("nobody was there", "it had just ended")  # the fault came too early or too late to hit anything
 
 
 class Episode:
@@ -175,12 +176,12 @@ class Episode:
     def strike(self, victims: list[psutil.Process], number: signal.Signals) -> str:
         """A signal to one of them."""
         if not victims:
-            return "nobody was there"
+            return MISSED[0]
         victim = self.rng.choice(victims)
         try:
             victim.send_signal(number)
         except psutil.Error:
-            return "it had just ended"
+            return MISSED[1]
         return ""
 
 
@@ -407,6 +408,11 @@ class Outcome:
     broken: str | None = None
     causes: list[str] = field(default_factory=list)
 
+    @property
+    def injected(self) -> bool:
+        """Whether the fault hit something."""
+        return self.remark not in MISSED and not self.remark.startswith("not run")
+
 
 def strike(fault: Callable[[Episode], str], seed: int, cluster: bool) -> Outcome:
     """One episode from beginning to end."""
@@ -451,7 +457,7 @@ def table(outcomes: list[Outcome]) -> str:
     """Markdown: one row per fault."""
     lines = ["| fault | what it is | injected | promises broken |", "| --- | --- | --- | --- |"]
     for fault in FAULTS:
-        mine = [o for o in outcomes if o.fault == fault.__name__ and not o.remark.startswith("not run")]
+        mine = [o for o in outcomes if o.fault == fault.__name__ and o.injected]
         words = (fault.__doc__ or "").strip().rstrip(".")
         lines.append(
             f"| {fault.__name__} | {words} | {len(mine)} | {sum(o.broken is not None for o in mine)} |"

@@ -76,8 +76,8 @@ def test_the_machine_is_looked_at_once_whatever_the_number_of_roots(
 ) -> None:
     parents = [started(TREE) for _ in range(3)]
     roots = [psutil.Process(process.pid) for process, _ in parents]
-    looks, iterate = [], psutil.process_iter
-    monkeypatch.setattr(psutil, "process_iter", lambda *a, **k: looks.append(1) or iterate(*a, **k))
+    looks, numbers = [], processes._numbers
+    monkeypatch.setattr(processes, "_numbers", lambda: looks.append(1) or numbers())
     found = {p.pid for p in processes.with_descendants(roots)}
     assert found == {p.pid for p, _ in parents} | {int(child) for _, child in parents}
     assert len(looks) == 1
@@ -85,13 +85,24 @@ def test_the_machine_is_looked_at_once_whatever_the_number_of_roots(
         psutil.Process(int(child)).kill()
 
 
-def test_a_number_given_anew_has_no_children_from_before(
+def test_a_number_that_is_anothers_now_has_no_children_here(
     started: Started, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     parent, child = started(TREE)
-    successor = psutil.Process(parent.pid)
-    monkeypatch.setattr(successor, "create_time", lambda: psutil.Process(int(child)).create_time() + 1)
-    assert [p.pid for p in processes.with_descendants([successor])] == [parent.pid]
+    former = psutil.Process(parent.pid)
+    monkeypatch.setattr(former, "is_running", lambda: False)
+    assert [p.pid for p in processes.with_descendants([former])] == [parent.pid]
+    psutil.Process(int(child)).kill()
+
+
+def test_a_clock_that_is_set_back_hides_nobody(started: Started, monkeypatch: pytest.MonkeyPatch) -> None:
+    parent, child = started(TREE)
+    root = psutil.Process(parent.pid)
+    assert root.create_time() > 0  # kept
+    boot = psutil.boot_time()
+    monkeypatch.setattr(psutil._pslinux, "boot_time", lambda: boot - 3600)
+    assert int(child) in {p.pid for p in processes.with_descendants([root])}
+    assert int(child) in {p.pid for p in processes.descendants(parent.pid)}
     psutil.Process(int(child)).kill()
 
 

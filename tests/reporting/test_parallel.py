@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from cegppo_verl.reporting.page import Aims
 from cegppo_verl.reporting.report import build_report
 from cegppo_verl.reporting.runs import RunView, load_runs
 
-PLACE = tuple[Path, Status, None]
+PLACE = tuple[Path, Status]
 
 
 def test_results_come_in_order_and_from_other_processes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -53,26 +54,28 @@ def places(tmp_path: Path) -> list[PLACE]:
         for seed in range(2):
             verdicts = {step: rng.integers(0, 2, (6, 4)) for step in (0, 4, 8)}
             run = FakeRun(arm=f"arm-{number}", seed=seed, verdicts=verdicts)
-            found.append((run.view(tmp_path).run_dir, Status(DONE, 8, 8), None))
-    return [*found, *((tmp_path / f"arm-3__toy-xs__seed{s}-00", Status(PLANNED, 0, 8), None) for s in (0, 1))]
+            found.append((run.view(tmp_path).run_dir, Status(DONE, 8, 8)))
+    return [*found, *((tmp_path / f"arm-3__toy-xs__seed{s}-00", Status(PLANNED, 0, 8)) for s in (0, 1))]
 
 
 def test_a_report_has_the_same_bytes_however_it_is_made(
     places: list[PLACE], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(parallel, "cores", lambda: 2)
-    here = build_report(Aims("demo", "q", "h", "r"), load_runs(places), "cegppo report demo.yaml")
+    loads = [partial(RunView.load, *place) for place in places]
+    here = build_report(Aims("demo", "q", "h", "r"), load_runs(loads), "cegppo report demo.yaml")
     monkeypatch.setattr(runs, "MANY", 2)
     monkeypatch.setattr(numbers, "MANY_ARMS", 2)
-    spread = build_report(Aims("demo", "q", "h", "r"), load_runs(places), "cegppo report demo.yaml")
+    spread = build_report(Aims("demo", "q", "h", "r"), load_runs(loads), "cegppo report demo.yaml")
     assert here == spread
 
 
 def test_a_prepared_run_holds_its_numbers_and_not_the_way_to_them(places: list[PLACE]) -> None:
-    plain, prepared = (RunView.load(*places[0][:2]) for _ in range(2))
+    plain, prepared = (RunView.load(*places[0]) for _ in range(2))
     assert prepared.prepared() is prepared
     for name in ("arrays", "labels"):
         assert name not in vars(prepared.samples)
+    assert "_columns" not in vars(prepared.metrics)
     assert np.array_equal(prepared.evaluation(8, "pick").verdicts, plain.evaluation(8, "pick").verdicts)
     assert prepared.evaluated_steps("pick") == plain.evaluated_steps("pick") == [0, 4, 8]
     assert (
