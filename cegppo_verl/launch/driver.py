@@ -132,11 +132,5 @@ def start(job: Job, environment: Mapping[str, str], interpreter: Interpreter) ->
             start_new_session=True,
             preexec_fn=end_with_parent if sys.platform == "linux" else None,
         )
-    return Handle(job, process, _living(interpreter.warm_pid) if warm else None)
-
-
-def _living(pid: int | None) -> psutil.Process | None:
-    try:
-        return None if pid is None else psutil.Process(pid)
-    except psutil.Error:
-        return None
+    server = processes.living(interpreter.warm_pid) if warm and interpreter.warm_pid else None
+    return Handle(job, process, server)

@@ -19,7 +19,7 @@ def marked(mark: str, variable: str = MARK) -> list[psutil.Process]:
     Forks of the warm server show the server's environment; they are its descendants and found as such.
     """
     needle = f"{variable}={mark}".encode()
-    found = (_living(pid) for pid in _numbers() if needle in _environment(pid).split(b"\0"))
+    found = (living(pid) for pid in _numbers() if needle in _environment(pid).split(b"\0"))
     return [process for process in found if process is not None]
 
 
@@ -27,7 +27,8 @@ def _numbers() -> list[int]:
     return [int(entry) for entry in os.listdir("/proc") if entry.isdecimal()]
 
 
-def _living(pid: int) -> psutil.Process | None:
+def living(pid: int) -> psutil.Process | None:
+    """The process of that number, None when there is none."""
     try:
         return psutil.Process(pid)
     except psutil.Error:
@@ -43,7 +44,7 @@ def _environment(pid: int) -> bytes:
 
 def descendants(pid: int) -> list[psutil.Process]:
     """All living descendants of ``pid``."""
-    root = _living(pid)
+    root = living(pid)
     return [] if root is None else _below([root])
 
 
@@ -68,7 +69,7 @@ def _below(roots: list[psutil.Process]) -> list[psutil.Process]:
         new = [pid for pid in children.get(waiting.pop(), ()) if pid not in seen]
         seen.update(dict.fromkeys(new))
         waiting += new
-    return [process for process in map(_living, seen) if process is not None]
+    return [process for process in map(living, seen) if process is not None]
 
 
 def _parent(pid: int) -> int:

@@ -41,7 +41,7 @@ class Metrics:
     def last_step(self) -> int | None:
         """The last step that was trained (not merely validated), None when there is none."""
         trained = [key for key in self.keys() if not key.startswith(VALIDATION_PREFIX)]
-        return max((int(self.series(key)[0][-1]) for key in trained), default=None)
+        return max((int(self.series(key)[0].max()) for key in trained), default=None)
 
     def keys(self) -> list[str]:
         """All keys that occur, sorted."""
