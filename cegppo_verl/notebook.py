@@ -90,7 +90,7 @@ class GridView:
         for key in keys:
             if key not in known:
                 raise UserError(f"no run has logged '{key}'", hint=did_you_mean(key, known))
-        frames = [self._tagged(run, run.metrics.frame) for run in self.runs]
+        frames = [self._tagged(run, run.metrics.frame()) for run in self.runs]
         whole = pd.concat(frames, ignore_index=True).astype({"key": "str"})
         return whole[whole["key"].isin(keys)].reset_index(drop=True) if keys else whole
 

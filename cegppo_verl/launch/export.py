@@ -54,6 +54,6 @@ def wandb(run: RunView, project: str, **init: Any) -> str:
 
 def steps(run: RunView) -> Iterator[tuple[int, dict[str, float]]]:
     """Each step with its metrics; what was logged and is no number is left out."""
-    frame = run.metrics.frame.dropna(subset="value")
+    frame = run.metrics.frame().dropna(subset="value")
     for step, rows in frame.groupby("step", sort=True):
         yield int(str(step)), dict(zip(rows["key"].astype(str), rows["value"].astype(float), strict=True))

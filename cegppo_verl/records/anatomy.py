@@ -19,6 +19,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from cegppo_verl.records.metrics import Metrics
+    from cegppo_verl.records.series import Series
 
 PREFIXES = ("actor/anatomy/", "anatomy/")
 REGIONS = ("neg_below", "pos_above", "neg_above", "pos_below")
@@ -62,7 +63,7 @@ def quantiles(counts: np.ndarray, q: float) -> tuple[np.ndarray, np.ndarray]:
     return np.where(known, value, np.nan), np.where(known, width, np.nan)
 
 
-def anatomy(metrics: Metrics) -> dict[str, np.ndarray]:
+def anatomy(metrics: Series | Metrics) -> dict[str, np.ndarray]:
     """Per-step ratios of a run, each (T,) float, with ``step`` (T,) int; see the module's text.
 
     Keys, per token of the loss unless said otherwise:
@@ -91,7 +92,10 @@ def anatomy(metrics: Metrics) -> dict[str, np.ndarray]:
     ratios["ess"] = _ratio(series("ratio") ** 2, series("ratio_squared") * tokens)
     product, mean = _ratio(series("log_prob_advantage"), tokens), _ratio(series("log_prob"), tokens)
     ratios["covariance"] = product - mean * _ratio(series("advantage"), tokens)
-    return {"step": series.steps} | ratios | _low_probability(series) | _log_ratio_quantiles(series)
+    ratios |= _low_probability(series) | _log_ratio_quantiles(series)
+    unknown = np.full(len(series.steps), np.nan)  # one array for all that is not known takes little room
+    found = {name: unknown if np.isnan(values).all() else values for name, values in ratios.items()}
+    return {"step": series.steps} | found
 
 
 def _low_probability(series: _Series) -> dict[str, np.ndarray]:
@@ -116,16 +120,19 @@ def _log_ratio_quantiles(series: _Series) -> dict[str, np.ndarray]:
 class _Series:
     """The counts of a run by name, on the steps that have any; NaN where one was not logged."""
 
-    def __init__(self, metrics: Metrics) -> None:
+    def __init__(self, metrics: Series | Metrics) -> None:
         self._columns: dict[str, np.ndarray] = {}
         series = {key: metrics.series(key) for key in metrics.keys() if key.startswith(PREFIXES)}  # noqa: SIM118, no dict
-        known = [steps for steps, _ in series.values()]
-        self.steps = np.unique(np.concatenate(known)) if known else np.empty(0, np.int64)
+        known = list({id(steps): steps for steps, _ in series.values()}.values())
+        self.steps = known[0] if len(known) == 1 else np.unique(np.concatenate([np.empty(0, int), *known]))
         for key, (steps, values) in series.items():
             self._place(key, steps, values)
 
     def _place(self, key: str, steps: np.ndarray, values: np.ndarray) -> None:
         name = key[key.index("anatomy/") + len("anatomy/") :]
+        if steps is self.steps and name not in self._columns:
+            self._columns[name] = values
+            return
         column = self._columns.setdefault(name, np.full(len(self.steps), np.nan))
         column[np.searchsorted(self.steps, steps)] = values
 

@@ -39,53 +39,52 @@ def load_or_build(
     build: Callable[[Mapping[str, bytes]], tuple[pd.DataFrame, list[str]]],
     schema: pa.Schema | None = None,
     columns: Sequence[str] | None = None,
-) -> tuple[pd.DataFrame, list[str]]:
+) -> tuple[pa.Table, list[str]]:
     """The table kept at ``table`` when it was made from these sources, else a freshly built one, kept there.
 
     With no sources at all an existing table is the record itself (others' published runs) and is returned.
     A table that cannot be written (a read-only checkout) is not an error: it is built again next time.
-    With a ``schema`` the file has just these types, whatever the frame holds.
+    With a ``schema`` the table has just these types, whatever the frame that is built holds.
 
     Args:
-        columns: of the frame that is returned, the others need not be read; None has all.
+        columns: of the table that is returned, the others need not be read; None has all.
 
     Returns:
-        the frame, and the notes on what was ignored while it was built.
+        the table, and the notes on what was ignored while it was built.
     """
     fingerprint = _fingerprint(sources)
     kept = _read(table, columns)
     if kept is not None and (kept[2] == fingerprint or not sources):
         return kept[0], kept[1]
     frame, notes = build(sources)
+    arrow = pa.Table.from_pandas(frame, schema=schema, preserve_index=False)
     if sources:
-        _try_write(table, frame, notes, fingerprint, schema)
-    return frame if columns is None else frame[list(columns)], notes
+        _try_write(table, arrow, notes, fingerprint)
+    return arrow if columns is None else arrow.select(list(columns)), notes
 
 
 def keep(table: Path, frame: pd.DataFrame, schema: pa.Schema | None = None) -> None:
     """Write a table that is the record itself: it has no sources, and readers take it as it is."""
-    _try_write(table, frame, [], _fingerprint({}), schema)
+    arrow = pa.Table.from_pandas(frame, schema=schema, preserve_index=False)
+    _try_write(table, arrow, [], _fingerprint({}))
 
 
 def _fingerprint(sources: Mapping[str, bytes]) -> str:
     return json.dumps({name: sha256(data) for name, data in sorted(sources.items())})
 
 
-def _read(table: Path, columns: Sequence[str] | None) -> tuple[pd.DataFrame, list[str], str] | None:
+def _read(table: Path, columns: Sequence[str] | None) -> tuple[pa.Table, list[str], str] | None:
     try:
         arrow = pq.read_table(table, columns=None if columns is None else list(columns))
         metadata = arrow.schema.metadata or {}
         if metadata.get(_RULES_KEY) != RULES.encode():
             return None
-        return arrow.to_pandas(), json.loads(metadata[_NOTES_KEY]), metadata[_SOURCES_KEY].decode()
+        return arrow, json.loads(metadata[_NOTES_KEY]), metadata[_SOURCES_KEY].decode()
     except (OSError, KeyError, ValueError, pa.ArrowException):
         return None  # absent, cut off or foreign: build it again
 
 
-def _try_write(
-    table: Path, frame: pd.DataFrame, notes: list[str], fingerprint: str, schema: pa.Schema | None
-) -> None:
-    arrow = pa.Table.from_pandas(frame, schema=schema, preserve_index=False)
+def _try_write(table: Path, arrow: pa.Table, notes: list[str], fingerprint: str) -> None:
     own = {_RULES_KEY: RULES, _SOURCES_KEY: fingerprint, _NOTES_KEY: json.dumps(notes)}
     buffer = io.BytesIO()
     pq.write_table(arrow.replace_schema_metadata({**(arrow.schema.metadata or {}), **own}), buffer)

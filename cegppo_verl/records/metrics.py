@@ -16,10 +16,12 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
+from cegppo_verl.records import columns
 from cegppo_verl.records.derived import load_or_build, read_sources
+from cegppo_verl.records.series import VALIDATION_PREFIX, Series
 
-VALIDATION_PREFIX = "val-"  # verl: val-core/… and val-aux/…
 COLUMNS = ("step", "key", "value", "attempt")
 _MAX_STEP = 2**31
 
@@ -38,41 +40,24 @@ class Metrics:
     notes: tuple[str, ...] = ()
 
     @cached_property
+    def by_key(self) -> Series:
+        """The numbers alone."""
+        keys = self.frame["key"].astype("category").cat
+        steps, values = (self.frame[name].to_numpy() for name in ("step", "value"))
+        return Series.of(keys.codes.to_numpy(), list(map(str, keys.categories)), steps, values)
+
+    @property
     def last_step(self) -> int | None:
         """The last step that was trained (not merely validated), None when there is none."""
-        trained = [key for key in self.keys() if not key.startswith(VALIDATION_PREFIX)]
-        return max((int(self.series(key)[0].max()) for key in trained), default=None)
+        return self.by_key.last_step
 
     def keys(self) -> list[str]:
         """All keys that occur, sorted."""
-        return sorted(key for key, (begin, end) in self._rows[1].items() if end > begin)
+        return self.by_key.keys()
 
     def series(self, key: str) -> tuple[np.ndarray, np.ndarray]:
         """Steps (T,) int, ascending, and values (T,) float of one key; empty when it was never logged."""
-        order, first = self._rows
-        if key not in first:
-            return np.empty(0, np.int64), np.empty(0)
-        mine = order[slice(*first[key])]
-        steps, values = self._columns
-        return steps[mine].astype(np.int64), values[mine].astype(np.float64)
-
-    def forget(self) -> None:
-        """Let go of what is quickly found again."""
-        vars(self).pop("_columns", None)
-
-    @cached_property
-    def _columns(self) -> tuple[np.ndarray, np.ndarray]:
-        """Steps and values: a report asks for hundreds of series."""
-        return self.frame["step"].to_numpy(), self.frame["value"].to_numpy()
-
-    @cached_property
-    def _rows(self) -> tuple[np.ndarray, dict[str, tuple[int, int]]]:
-        """The rows by key, and which of those are a key's."""
-        keys = self.frame["key"].astype("category").cat
-        codes = keys.codes.to_numpy()
-        order = np.argsort(codes, kind="stable").astype(np.int32)
-        ends = np.searchsorted(codes[order], np.arange(len(keys.categories) + 1)).tolist()
-        return order, {str(k): (ends[i], ends[i + 1]) for i, k in enumerate(keys.categories)}
+        return self.by_key.series(key)
 
 
 def attempt_files(run_dir: Path) -> dict[int, Path]:
@@ -82,15 +67,23 @@ def attempt_files(run_dir: Path) -> dict[int, Path]:
     return dict(sorted(numbered.items()))
 
 
-def load_metrics(run_dir: Path, columns: Sequence[str] = COLUMNS) -> Metrics:
-    """Stitch a run directory's metrics, kept in metrics.parquet. An empty run gives an empty frame.
+def load_metrics(run_dir: Path) -> Metrics:
+    """Stitch a run directory's metrics, kept in metrics.parquet. An empty run gives an empty frame."""
+    table, notes = _load(run_dir, COLUMNS)
+    return Metrics(table.to_pandas(), tuple(notes))
 
-    Args:
-        columns: of the frame; series need step, key and value.
-    """
+
+def load_series(run_dir: Path) -> tuple[Series, tuple[str, ...]]:
+    """As ``load_metrics``, the numbers alone, with the notes."""
+    table, notes = _load(run_dir, COLUMNS[:3])
+    keys, names = columns.codes(table, "key")
+    steps, values = columns.numbers(table, "step", np.int64), columns.numbers(table, "value", np.float64)
+    return Series.of(keys, names, steps, values), tuple(notes)
+
+
+def _load(run_dir: Path, wanted: Sequence[str]) -> tuple[pa.Table, list[str]]:
     sources = read_sources({str(number): path for number, path in attempt_files(run_dir).items()})
-    frame, notes = load_or_build(run_dir / "metrics.parquet", sources, _build, columns=columns)
-    return Metrics(frame, tuple(notes))
+    return load_or_build(run_dir / "metrics.parquet", sources, _build, columns=wanted)
 
 
 def _build(sources: Mapping[str, bytes]) -> tuple[pd.DataFrame, list[str]]:

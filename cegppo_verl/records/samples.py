@@ -17,14 +17,16 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
+from cegppo_verl.records import columns
 from cegppo_verl.records.decoding import of_cell
 from cegppo_verl.records.derived import load_or_build, read_sources, sha256
 from cegppo_verl.records.rundir import read_json
 from cegppo_verl.records.schema import FRAME, SCHEMA, names
 
 _IDENTITY = "identity"
-_NO_ROWS = np.array([], np.int32)
+_NO_ROWS = np.array([], np.int64)
 
 
 @dataclass(frozen=True)
@@ -32,15 +34,22 @@ class Samples:
     """A run's graded samples.
 
     Attributes:
-        frame: columns cell (id), seed, step, benchmark, problem, sample (0, 1, … within the problem, in file
-            order), correct (1.0, 0.0, NaN = not graded), outcome ("correct", "wrong", "no_answer", "timeout",
-            "grader_error", "unknown"), extracted, length (characters of the response), tokens, truncated,
-            grader, decoding; ``records/schema.py`` has every column.
+        table: columns as ``records/schema.py`` has them.
         notes: what was ignored, one sentence each.
     """
 
-    frame: pd.DataFrame
+    table: pa.Table
     notes: tuple[str, ...] = ()
+
+    @cached_property
+    def frame(self) -> pd.DataFrame:
+        """Columns cell (id), seed, step, benchmark, problem, sample (0, 1, … within the problem, in file
+        order), correct (1.0, 0.0, NaN = not graded), outcome ("correct", "wrong", "no_answer", "timeout",
+        "grader_error", "unknown"), extracted, length (characters of the response), tokens, truncated,
+        grader, decoding.
+        """
+        frame = self.table.to_pandas()
+        return frame.astype({str(name): FRAME[str(name)] for name in frame})
 
     def steps(self) -> list[int]:
         """Steps that have samples, ascending."""
@@ -50,40 +59,33 @@ class Samples:
         """The rows of one evaluation of one benchmark."""
         return self.frame.take(self.rows(step, benchmark))
 
+    def benchmarks(self) -> list[str]:
+        """Those that have samples, sorted."""
+        return sorted({name for _, name in self._rows})
+
     def rows(self, step: int, benchmark: str) -> np.ndarray:
         """Positions of the rows of one evaluation of one benchmark."""
         return self._rows.get((step, benchmark), _NO_ROWS)
 
-    def forget(self) -> None:
-        """Let go of what is quickly found again."""
-        for name in ("arrays", "labels"):
-            vars(self).pop(name, None)
-
     @cached_property
     def _rows(self) -> dict[tuple[int, str], np.ndarray]:
-        """Of every evaluation, found once: a report asks for each several times."""
-        by: Any = self.frame.groupby(["step", "benchmark"], observed=True, sort=False)
-        groups: dict[tuple[int, str], np.ndarray] = by.indices
-        return {(int(step), str(name)): rows.astype(np.int32) for (step, name), rows in groups.items()}
+        """Of every evaluation, found once."""
+        steps, (places, benchmarks) = self.numbers("step"), self.names("benchmark")
+        found: dict[tuple[int, str], np.ndarray] = {}
+        for step in np.unique(steps):
+            rows = np.flatnonzero(steps == step)
+            for place in np.unique(places[rows]):
+                if place >= 0:
+                    found[int(step), benchmarks[place]] = rows[places[rows] == place]
+        return found
 
-    @cached_property
-    def arrays(self) -> dict[str, np.ndarray]:
-        """The columns as arrays; of names the codes, which index ``labels`` and are −1 for null."""
-        return {
-            str(name): (
-                column.cat.codes if isinstance(column.dtype, pd.CategoricalDtype) else column
-            ).to_numpy()
-            for name, column in self.frame.items()
-        }
+    def numbers(self, name: str) -> np.ndarray:
+        """A column of numbers (rows,), floats where they may be missing."""
+        return columns.numbers(self.table, name, np.dtype(FRAME[name]).type)
 
-    @cached_property
-    def labels(self) -> dict[str, np.ndarray]:
-        """The distinct names of the columns that hold names, as strings; the last one is that of null."""
-        return {
-            str(name): np.array([*map(str, column.cat.categories), ""], object)
-            for name, column in self.frame.items()
-            if isinstance(column.dtype, pd.CategoricalDtype)
-        }
+    def names(self, name: str) -> tuple[np.ndarray, list[str]]:
+        """A column of names: each row's place among the distinct ones (rows,), −1 for null, and those."""
+        return columns.codes(self.table, name)
 
 
 def validation_files(run_dir: Path) -> dict[int, Path]:
@@ -93,22 +95,21 @@ def validation_files(run_dir: Path) -> dict[int, Path]:
 
 
 def load_samples(
-    run_dir: Path, *, cell_id: str = "", seed: int = 0, columns: Sequence[str] | None = None
+    run_dir: Path, *, cell_id: str = "", seed: int = 0, wanted: Sequence[str] | None = None
 ) -> Samples:
-    """Read a run directory's samples; keeps the result in samples.parquet. No samples give an empty frame.
+    """Read a run directory's samples; keeps the result in samples.parquet. No samples give an empty table.
 
     Args:
-        columns: of the frame; None has all.
+        wanted: columns of the table; None has all.
     """
     sources = read_sources({str(step): path for step, path in validation_files(run_dir).items()})
     decoding = of_cell(read_json(run_dir / "cell.json") or {})
     if sources:  # a table made for a caller that named neither cell nor seed is stale
         sources[_IDENTITY] = f"{cell_id} {seed} {decoding}".encode("utf-8", "replace")
     build = partial(_build, cell_id, seed, decoding)
-    wanted = names() if columns is None else list(columns)
-    frame, notes = load_or_build(run_dir / "samples.parquet", sources, build, SCHEMA, wanted)
-    other = {name: FRAME[name] for name in wanted if frame[name].dtype != FRAME[name]}
-    return Samples(frame.astype(other), tuple(notes))
+    wanted = names() if wanted is None else wanted
+    table, notes = load_or_build(run_dir / "samples.parquet", sources, build, SCHEMA, wanted)
+    return Samples(table, tuple(notes))
 
 
 def read_texts(run_dir: Path, step: int) -> list[dict[str, Any]]:
@@ -132,7 +133,7 @@ def completeness(samples: Samples, step: int, benchmarks: Iterable[Mapping[str, 
         benchmarks: the planned ones, each {"name": str, "samples": int, "problems": int | None}; with
             ``problems`` None only the number of samples per problem is checked.
     """
-    problems = samples.arrays["problem"]
+    problems, _ = samples.names("problem")
     gaps = [_gap(problems[samples.rows(step, plan["name"])], plan) for plan in benchmarks]
     return [f"step {step}: {gap}" for gap in gaps if gap]
 

@@ -53,12 +53,12 @@ def sources(study: Study) -> list[tuple[str, str, str, str, int]]:
 
 
 def _with_samples(arm: Arm, cells: int) -> list[RunView]:
-    having = [run for run in arm.runs if run.samples.steps()]
+    having = [run for run in arm.runs if run.evaluations]
     return having if cells <= MOST_WITH_SAMPLES else having[:1]
 
 
 def _cell(arm: Arm, run: RunView, commands: list[str], limit: int) -> dict[str, Any]:
-    steps = run.samples.steps()
+    steps = run.sampled_steps()
     found = of_run(run, steps[-1], limit) if limit and steps else []
     return {
         "run": text.visible(run.name, 120),

@@ -46,7 +46,7 @@ def graders(run: RunView, step: int, benchmark: str) -> frozenset[str]:
 
 def accuracy_definition(run: RunView, benchmark: str) -> str:
     """Graders of all evaluations of a benchmark, joined; "" without samples."""
-    found = (run.evaluation(step, benchmark).graders for step in run.samples.steps())
+    found = (run.evaluation(step, benchmark).graders for step in run.sampled_steps())
     return " and ".join(sorted(frozenset().union(*found)))
 
 

@@ -42,10 +42,10 @@ def examples(study: Study) -> list[ArmExamples]:
 
 
 def _of_arm(arm: Arm) -> ArmExamples | None:
-    run = next((run for run in arm.runs if run.samples.steps()), None)
+    run = next((run for run in arm.runs if run.evaluations), None)
     if run is None:
         return None
-    step = run.samples.steps()[-1]
+    step = run.sampled_steps()[-1]
     where = f"seed {run.seed}, step {step}"
     return ArmExamples(text.visible(arm.name, 80), arm.index, where, tuple(of_run(run, step)))
 

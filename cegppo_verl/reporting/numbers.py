@@ -20,6 +20,7 @@ from cegppo_verl.reporting.runs import RunView
 from cegppo_verl.stats import (
     Interval,
     PairedDifference,
+    ProblemDraws,
     avg_at_k,
     bootstrap_accuracy,
     bootstrap_pass_at_k,
@@ -40,8 +41,13 @@ MANY_ARMS = 12  # beside the baseline; their intervals are made on all cores
 
 def rng_for(*labels: object) -> np.random.Generator:
     """A generator that depends on the labels alone: no number depends on what else is in the report."""
+    return np.random.default_rng(seed_for(*labels))
+
+
+def seed_for(*labels: object) -> int:
+    """A seed made of the labels."""
     digest = hashlib.sha256("|".join(map(str, labels)).encode("utf-8", "replace")).digest()
-    return np.random.default_rng(int.from_bytes(digest[:8], "big"))
+    return int.from_bytes(digest[:8], "big")
 
 
 @dataclass(frozen=True)
@@ -69,7 +75,7 @@ class AccuracyRow:
     outcomes: tuple[tuple[str, float], ...] = ()
 
 
-def verdicts(runs: Sequence[RunView], step: int, benchmark: str, problems: Sequence[str]) -> np.ndarray:
+def verdicts(runs: Sequence[RunView], step: int, benchmark: str, problems: np.ndarray) -> np.ndarray:
     """``correct`` (S, P, K), NaN where a sample does not exist; problems in the order given."""
     found = [run.evaluation(step, benchmark) for run in runs]
     depth = max((one.verdicts.shape[1] for one in found), default=1) or 1
@@ -80,17 +86,23 @@ def verdicts(runs: Sequence[RunView], step: int, benchmark: str, problems: Seque
     return table
 
 
-def _places(own: np.ndarray, problems: Sequence[str]) -> np.ndarray:
+def _places(own: np.ndarray, problems: np.ndarray) -> np.ndarray:
     """Where each of a run's problems stands among all of them, −1 where it does not."""
-    if np.array_equal(own, problems):  # as is usual: every run was asked the same ones
+    if own is problems or np.array_equal(own, problems):  # as is usual: every run was asked the same ones
         return np.arange(len(own))
     position = {problem: row for row, problem in enumerate(problems)}
     return np.array([position.get(str(problem), -1) for problem in own], int)
 
 
-def problems_of(runs: Sequence[RunView], step: int, benchmark: str) -> list[str]:
-    """Problem ids that occur in any of the runs, sorted."""
-    return sorted({str(p) for run in runs for p in run.evaluation(step, benchmark).problems})
+def problems_of(runs: Sequence[RunView], step: int, benchmark: str) -> np.ndarray:
+    """Problem ids (P,) that occur in any of the runs, sorted."""
+    return union([run.evaluation(step, benchmark).problems for run in runs])
+
+
+def union(names: Sequence[np.ndarray]) -> np.ndarray:
+    """The names that occur in any of these, sorted; each is sorted and has no name twice."""
+    different = list({id(one): one for one in names}.values())  # of equal ones there is one array, mostly
+    return different[0] if len(different) == 1 else np.unique(np.concatenate([np.array([], str), *different]))
 
 
 def accuracy_at(
@@ -121,14 +133,19 @@ def _common_steps(runs: Sequence[RunView], benchmark: str) -> list[int]:
 
 
 def final_accuracy(study: Study) -> list[AccuracyRow]:
-    """A row per benchmark and arm; differences are against the first arm, Holm is over all of them."""
+    """A row per benchmark and arm; differences are against the first arm, Holm is over all of them.
+
+    The same problems are drawn for all arms of a benchmark, so that their intervals differ by the answers.
+    """
     depths = {name: study.samples_per_problem(name) for name in study.benchmarks}
-    first = {name: _accuracy_row(study.arms[0], name, k) for name, k in depths.items()}
+    draws = {name: ProblemDraws(seed_for("problems", name)) for name in depths}
+    first = {name: _accuracy_row(study.arms[0], name, k, draws[name]) for name, k in depths.items()}
     others = study.arms[1:]
 
     def of_arm(number: int) -> list[dict[str, Any]]:
-        found = [_accuracy_row(others[number], name, k) for name, k in depths.items()]
-        return [_without_arm(_with_difference(row, first[row.benchmark])) for row in found]
+        found = [_accuracy_row(others[number], name, k, draws[name]) for name, k in depths.items()]
+        rows = [_with_difference(row, first[row.benchmark], draws[row.benchmark]) for row in found]
+        return [_without_arm(row) for row in rows]
 
     by_arm = parallel.spread(of_arm, len(others), least=MANY_ARMS)
     rows: list[AccuracyRow] = []
@@ -143,7 +160,7 @@ def _without_arm(row: AccuracyRow) -> dict[str, Any]:
     return {field.name: getattr(row, field.name) for field in fields(row) if field.name != "arm"}
 
 
-def _accuracy_row(arm: Arm, benchmark: str, k: int) -> AccuracyRow:
+def _accuracy_row(arm: Arm, benchmark: str, k: int, draws: ProblemDraws) -> AccuracyRow:
     step = arm.total_steps
     empty = AccuracyRow(arm, benchmark, step, k, None, None, "")
     if not arm.finished:
@@ -155,13 +172,14 @@ def _accuracy_row(arm: Arm, benchmark: str, k: int) -> AccuracyRow:
     if np.isnan(table).all():
         return replace(empty, missing="no sample carries a verdict")
     names = [run.name for run in arm.finished]
-    accuracy = bootstrap_accuracy(table, rng_for("final", benchmark, *names), n_resamples=TABLE_RESAMPLES)
-    pass_k = _pass_k(table, k, rng_for("pass", benchmark, *names))
+    rng = rng_for("final", benchmark, *names)
+    accuracy = bootstrap_accuracy(table, rng, n_resamples=TABLE_RESAMPLES, draws=draws)
+    pass_k = _pass_k(table, k, rng_for("pass", benchmark, *names), draws)
     return replace(empty, accuracy=accuracy, pass_k=pass_k, outcomes=_outcomes(arm, step, benchmark))
 
 
-def _pass_k(table: np.ndarray, k: int, rng: np.random.Generator) -> Interval | None:
-    return bootstrap_pass_at_k(table, k, rng, n_resamples=TABLE_RESAMPLES) if k > 1 else None
+def _pass_k(table: np.ndarray, k: int, rng: np.random.Generator, draws: ProblemDraws) -> Interval | None:
+    return bootstrap_pass_at_k(table, k, rng, n_resamples=TABLE_RESAMPLES, draws=draws) if k > 1 else None
 
 
 def _outcomes(arm: Arm, step: int, benchmark: str) -> tuple[tuple[str, float], ...]:
@@ -173,7 +191,7 @@ def _outcomes(arm: Arm, step: int, benchmark: str) -> tuple[tuple[str, float], .
     return tuple((name, counts[name] / total) for name in others)
 
 
-def _with_difference(row: AccuracyRow, baseline: AccuracyRow) -> AccuracyRow:
+def _with_difference(row: AccuracyRow, baseline: AccuracyRow, draws: ProblemDraws) -> AccuracyRow:
     if row.accuracy is None or baseline.accuracy is None:
         return row if row.accuracy is None else replace(row, no_difference=f"baseline {baseline.missing}")
     if row.step != baseline.step:
@@ -186,7 +204,7 @@ def _with_difference(row: AccuracyRow, baseline: AccuracyRow) -> AccuracyRow:
     own = verdicts(row.arm.finished, row.step, row.benchmark, problems)
     other = verdicts(baseline.arm.finished, row.step, row.benchmark, problems)
     rng = rng_for("difference", row.benchmark, *(run.name for run in runs))
-    difference = paired_difference(own, other, rng, n_resamples=TABLE_RESAMPLES)
+    difference = paired_difference(own, other, rng, n_resamples=TABLE_RESAMPLES, draws=draws)
     if difference.interval.problems == 0:
         return replace(row, no_difference="no problem in common")
     return replace(row, difference=difference)
@@ -196,7 +214,7 @@ def curve(run: RunView, key: str) -> tuple[np.ndarray, np.ndarray]:
     """Steps and finite values of one key."""
     steps, values = run.metrics.series(key)
     finite = np.isfinite(values)
-    return steps[finite], values[finite]
+    return (steps, values) if finite.all() else (steps[finite], values[finite])
 
 
 def value_at(run: RunView, key: str, step: int) -> float | None:
@@ -267,11 +285,17 @@ def plain_accuracy(run: RunView, step: int, benchmark: str) -> float:
 
 def _counts(run: RunView, names: Sequence[str], total: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Steps (T,), counts (names, T) and total (T,) of the anatomy, where all are logged and total > 0."""
-    series = [curve(run, f"{ANATOMY}{name}") for name in (*names, total)]
-    common = series[0][0]
-    if not all(np.array_equal(steps, common) for steps, _ in series):  # else nothing was lost, as is usual
-        common = reduce(partial(np.intersect1d, assume_unique=True), (steps for steps, _ in series))
-        series = [(common, values[np.isin(steps, common)]) for steps, values in series]
-    table = np.array([values for _, values in series])
+    common, table = on_common_steps([curve(run, f"{ANATOMY}{name}") for name in (*names, total)])
     known = table[-1] > 0
     return common[known], table[:-1, known], table[-1, known]
+
+
+def on_common_steps(curves: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    """Steps (T,) that all curves have, ascending, and their values there (curves, T)."""
+    if not curves:
+        return np.empty(0, np.int64), np.empty((0, 0))
+    common = curves[0][0]
+    if all(steps is common or np.array_equal(steps, common) for steps, _ in curves):  # as is usual
+        return common, np.array([values for _, values in curves])
+    common = reduce(partial(np.intersect1d, assume_unique=True), (steps for steps, _ in curves))
+    return common, np.array([values[np.isin(steps, common)] for steps, values in curves])

@@ -174,11 +174,10 @@ def _mean_trace(arm: Arm, curve: Curve, factor: float, thin: bool, bands: bool, 
     curves = [curve(run) for run in arm.finished]
     if len(curves) == 1:
         return [_single_trace(arm, *curves[0], factor, 1.0, most)]
-    common = sorted(set.intersection(*(set(steps.tolist()) for steps, _ in curves))) if curves else []
-    if not common:
+    common, table = numbers.on_common_steps(curves)
+    if not len(common):
         return []
-    table = np.array([values[np.isin(steps, common)] for steps, values in curves]) * factor
-    steps, table = _coarse(np.array(common), table, most)
+    steps, table = _coarse(common, table * factor, most)
     behind = tuple((steps, row) for row in table) if thin else ()
     if not bands:
         return [Trace(arm.index, steps, table.mean(0), thin=behind)]

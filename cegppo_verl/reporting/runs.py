@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,31 +14,16 @@ from cegppo_verl.records import status as states
 from cegppo_verl.records.anatomy import anatomy
 from cegppo_verl.records.derived import sha256
 from cegppo_verl.records.importers.writing import IMPORTED
-from cegppo_verl.records.metrics import Metrics, attempt_files, load_metrics
+from cegppo_verl.records.metrics import attempt_files, load_series
 from cegppo_verl.records.rundir import read_json
-from cegppo_verl.records.samples import Samples, completeness, load_samples, validation_files
+from cegppo_verl.records.samples import load_samples, validation_files
+from cegppo_verl.records.series import Series
 from cegppo_verl.records.status import Status
 from cegppo_verl.reporting import parallel
+from cegppo_verl.reporting.evaluated import Evaluated, absent, evaluations
 
 MANY = 64  # runs that are read on all cores
-_LOGGED = ("step", "key", "value")
 _USED = ("step", "benchmark", "problem", "sample", "correct", "outcome", "grader")
-
-
-@dataclass(frozen=True)
-class Evaluated:
-    """One evaluation of one benchmark.
-
-    Attributes:
-        problems: (P,) names, sorted. verdicts: (P, K) 0 or 1, NaN where there is no sample or no verdict.
-        graders: names and versions. outcomes: samples by outcome. gaps: what is missing, a sentence each.
-    """
-
-    problems: np.ndarray
-    verdicts: np.ndarray
-    graders: frozenset[str]
-    outcomes: dict[str, int]
-    gaps: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -50,7 +35,8 @@ class RunView:
         cell: the resolved cell; empty when nobody knows it.
         manifest: provenance; empty when there is none.
         status: state derived from the files.
-        metrics, samples: stitched numbers, the columns that reports use; empty frames when there are none.
+        metrics: stitched numbers by key.
+        evaluations: during training, by step and benchmark, those that have samples.
         records: SHA-256 of every record file, by path inside the run directory.
         notes: what is damaged or missing, one sentence each.
     """
@@ -59,8 +45,8 @@ class RunView:
     cell: dict[str, Any]
     manifest: dict[str, Any]
     status: Status
-    metrics: Metrics
-    samples: Samples
+    metrics: Series
+    evaluations: dict[tuple[int, str], Evaluated]
     records: dict[str, str]
     notes: tuple[str, ...] = ()
 
@@ -77,13 +63,13 @@ class RunView:
         resolved = {**(kept or cell or {}), **({"arm": cell["arm"]} if cell and "arm" in cell else {})}
         if status.state == IMPORTED:  # never one arm with runs of ours, whatever it is called
             resolved["arm"] = f"{resolved.get('arm', run_dir.name)}, imported"
-        metrics = load_metrics(run_dir, _LOGGED)
+        metrics, odd = load_series(run_dir)
         identity = str(resolved.get("id", ""))
-        samples = load_samples(run_dir, cell_id=identity, seed=_seed(resolved), columns=_USED)
-        notes = (*_file_notes(run_dir, status), *metrics.notes, *samples.notes)
+        samples = load_samples(run_dir, cell_id=identity, seed=_seed(resolved), wanted=_USED)
+        found = evaluations(samples, {plan["name"]: plan for plan in _planned(resolved)})
+        notes = (*_file_notes(run_dir, status), *odd, *samples.notes)
         manifest = read_json(run_dir / "manifest.json") or {}
-        slim = Metrics(metrics.frame), Samples(samples.frame)
-        return cls(run_dir, resolved, manifest, status, *slim, _hashes(run_dir), notes)
+        return cls(run_dir, resolved, manifest, status, metrics, found, _hashes(run_dir), notes)
 
     @property
     def arm(self) -> str:
@@ -118,11 +104,8 @@ class RunView:
     @cached_property
     def benchmarks(self) -> list[dict[str, Any]]:
         """Planned benchmarks, each {"name", "samples", "problems"}; else those that have samples."""
-        planned = self.cell.get("settings", {}).get("eval", {}).get("benchmarks")
-        if planned:
-            return [{"problems": None, "samples": 1, **benchmark} for benchmark in planned]
-        names = sorted(map(str, self.samples.frame["benchmark"].unique()))
-        return [{"name": name, "samples": 1, "problems": None} for name in names]
+        names = sorted({name for _, name in self.evaluations})
+        return _planned(self.cell) or [{"name": name, "samples": 1, "problems": None} for name in names]
 
     @cached_property
     def anatomy(self) -> dict[str, np.ndarray]:
@@ -134,28 +117,21 @@ class RunView:
         return list(self.evaluation(step, benchmark).gaps)
 
     def evaluation(self, step: int, benchmark: str) -> Evaluated:
-        """One evaluation during training; made once, as a report asks for it again and again."""
-        kept: dict[tuple[int, str], Evaluated] = vars(self).setdefault("_evaluations", {})
-        if (step, benchmark) not in kept:
-            plans = [plan for plan in self.benchmarks if plan["name"] == benchmark]
-            kept[step, benchmark] = _evaluated(
-                self.samples, step, benchmark, plans or [{"name": benchmark, "samples": 1}]
-            )
-        return kept[step, benchmark]
+        """One evaluation during training."""
+        return self.evaluations.get((step, benchmark)) or absent(step, benchmark)
+
+    def sampled_steps(self) -> list[int]:
+        """Steps with any evaluation, ascending."""
+        return sorted({step for step, _ in self.evaluations})
 
     def evaluated_steps(self, benchmark: str) -> list[int]:
         """Steps with a complete evaluation of the benchmark, ascending."""
-        return [step for step in self.samples.steps() if not self.gaps(step, benchmark)]
+        return [step for step in self.sampled_steps() if not self.gaps(step, benchmark)]
 
     def prepared(self) -> RunView:
-        """Itself, with all that is asked of every run already found, and without what that took."""
-        for step in self.samples.steps():
-            for plan in self.benchmarks:
-                self.evaluation(step, plan["name"])
+        """Itself, with all that is asked of every run already found."""
         for owner, name in ((self, "anatomy"), (self.metrics, "last_step")):
             getattr(owner, name)  # kept from now on
-        for records in (self.samples, self.metrics):
-            records.forget()
         return self
 
     def progress(self) -> str:
@@ -179,31 +155,23 @@ def load_runs(loads: Sequence[Callable[[], RunView]]) -> list[RunView]:
         loads: calls of ``RunView.load``, and of ``status_of`` right before, as a run may be going on.
     """
     many = len(loads) >= MANY
-    return parallel.spread(lambda i: loads[i]().prepared() if many else loads[i](), len(loads), least=MANY)
+    runs = parallel.spread(lambda i: loads[i]().prepared() if many else loads[i](), len(loads), least=MANY)
+    _share_names(runs)
+    return runs
 
 
-def _evaluated(samples: Samples, step: int, benchmark: str, plans: Sequence[Mapping[str, Any]]) -> Evaluated:
-    rows, arrays = samples.rows(step, benchmark), samples.arrays
-    names, at = _sorted_names(samples.labels["problem"], arrays["problem"][rows])
-    place = arrays["sample"][rows]
-    verdicts = np.full((len(names), int(place.max()) + 1 if len(place) else 0), np.nan)
-    verdicts[at, place] = arrays["correct"][rows]
-    graders = frozenset(_counts(samples.labels["grader"], arrays["grader"][rows]))
-    outcomes = _counts(samples.labels["outcome"], arrays["outcome"][rows])
-    return Evaluated(names, verdicts, graders, outcomes, tuple(completeness(samples, step, plans)))
+def _share_names(runs: Sequence[RunView]) -> None:
+    """Equal names of problems become one array: a thousand runs were asked the same ones."""
+    known: dict[tuple[str, bytes], np.ndarray] = {}
+    for run in runs:
+        for key, one in run.evaluations.items():
+            names = known.setdefault((one.problems.dtype.str, one.problems.tobytes()), one.problems)
+            run.evaluations[key] = replace(one, problems=names)
 
 
-def _sorted_names(names: np.ndarray, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The names that occur, sorted, and each row's place among them."""
-    found, rows = np.unique(codes, return_inverse=True)
-    order = np.argsort(names[found])
-    return names[found][order].astype(str), np.argsort(order)[rows]
-
-
-def _counts(names: np.ndarray, codes: np.ndarray) -> dict[str, int]:
-    """How often each name occurs."""
-    counts = np.bincount(codes[codes >= 0], minlength=len(names))
-    return {names[place]: int(counts[place]) for place in np.flatnonzero(counts)}
+def _planned(cell: Mapping[str, Any]) -> list[dict[str, Any]]:
+    planned = cell.get("settings", {}).get("eval", {}).get("benchmarks") or ()
+    return [{"problems": None, "samples": 1, **benchmark} for benchmark in planned]
 
 
 def _seed(cell: Mapping[str, Any]) -> int:

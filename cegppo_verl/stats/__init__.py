@@ -43,6 +43,7 @@ from cegppo_verl.stats.power import (
     variance_components,
 )
 from cegppo_verl.stats.smoothing import moving_mean
+from cegppo_verl.stats.weights import ProblemDraws
 
 __all__ = [
     "Band",
@@ -51,6 +52,7 @@ __all__ = [
     "Fit",
     "Interval",
     "PairedDifference",
+    "ProblemDraws",
     "Ranking",
     "aggregate",
     "avg_at_k",

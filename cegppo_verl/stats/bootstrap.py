@@ -50,6 +50,7 @@ def bootstrap_accuracy(
     unit: Unit = "seed",
     n_resamples: int = 2000,
     level: float = 0.95,
+    draws: weights.ProblemDraws | None = None,
 ) -> Interval:
     """avg@k with a percentile interval.
 
@@ -58,6 +59,7 @@ def bootstrap_accuracy(
         rng: the only source of randomness.
         unit: the outermost layer resampled; the layers inside it are resampled too. "seed" with one seed is
             the same as "problem": the interval then says nothing about other training runs.
+        draws: of problems, shared with other arms; used where products of weights are.
 
     Raises:
         ValueError: on other values than 0, 1, NaN, or an unknown unit.
@@ -69,7 +71,7 @@ def bootstrap_accuracy(
     if (n.sum(0) > 0).sum() < 2:
         return _no_interval(float(point), n, level)
     if weighable(n):
-        found = weights.replicates([(1.0, [weights.cells(n, c)])], rng, _layers(unit), n_resamples)
+        found = weights.replicates([(1.0, [weights.cells(n, c)])], rng, _layers(unit), n_resamples, draws)
     else:
         found = resample_means(n, c, rng, unit, n_resamples, mean_over_problems)
     return _percentiles(float(point), found, n, level)
@@ -94,11 +96,12 @@ def bootstrap_pass_at_k(
     unit: Literal["seed", "problem"] = "seed",
     n_resamples: int = 2000,
     level: float = 0.95,
+    draws: weights.ProblemDraws | None = None,
 ) -> Interval:
     """Unbiased pass@k with a percentile interval over seeds and problems.
 
     Samples are never resampled here: duplicates bias pass@k down (1 right of 32 gives .638 at k = 32 and not
-    1).
+    1). ``draws`` as in ``bootstrap_accuracy``.
     """
     n, c = problem_counts(correct)
     per_problem = pass_at_k(n, c, k)
@@ -109,14 +112,13 @@ def bootstrap_pass_at_k(
         return _all_alike(n, c, level)
     if np.isfinite(per_problem).all():
         exact = [(per_problem, np.zeros_like(per_problem))]  # no sample layer: no variance of its own
-        return _percentiles(
-            point, weights.replicates([(1.0, exact)], rng, _layers(unit), n_resamples), n, level
-        )
-    draws = [
+        found = weights.replicates([(1.0, exact)], rng, _layers(unit), n_resamples, draws)
+        return _percentiles(point, found, n, level)
+    taken = [
         _take(per_problem, *_draw(rng, per_problem.shape, unit, size))
         for size in _chunks(n_resamples, n.size)
     ]
-    return _percentiles(point, np.concatenate([mean_over_problems(draw) for draw in draws]), n, level)
+    return _percentiles(point, np.concatenate([mean_over_problems(one) for one in taken]), n, level)
 
 
 def bootstrap_curves(

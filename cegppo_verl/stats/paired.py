@@ -46,6 +46,7 @@ def paired_difference(
     n_resamples: int = 2000,
     n_permutations: int = 20_000,
     level: float = 0.95,
+    draws: weights.ProblemDraws | None = None,
 ) -> PairedDifference:
     """avg@k of arm a minus arm b over the same problems.
 
@@ -53,6 +54,7 @@ def paired_difference(
         a, b: (S_a, P, K_a) and (S_b, P, K_b) (or without the seed axis), 0/1/NaN; row p is the same problem
             in both. Problems without samples in one of them are left out.
         unit: as in ``bootstrap_accuracy``; problems are drawn jointly for both arms, seeds and samples apart.
+        draws: as in ``bootstrap_accuracy``.
 
     Raises:
         ValueError: the numbers of problems differ.
@@ -68,7 +70,7 @@ def paired_difference(
         point = float(differences[0]) if problems else float("nan")
         nan = float("nan")
         return PairedDifference(Interval(point, nan, nan, level, seeds, problems, "none"), nan)
-    replicates = _replicates((n_a, c_a), (n_b, c_b), rng, unit, n_resamples)
+    replicates = _replicates((n_a, c_a), (n_b, c_b), rng, unit, n_resamples, draws)
     low, high = np.nanquantile(replicates, _tails(level))
     interval = Interval(float(differences.mean()), float(low), float(high), level, seeds, problems)
     return PairedDifference(interval, sign_flip_p(differences, rng, n_permutations=n_permutations))
@@ -79,10 +81,10 @@ def _over_seeds(per_problem: np.ndarray) -> np.ndarray:
     return nanmean(np.swapaxes(per_problem, -1, -2))
 
 
-def _replicates(a, b, rng, unit, n_resamples, chunk=256):  # type: ignore[no-untyped-def]
+def _replicates(a, b, rng, unit, n_resamples, draws=None, chunk=256):  # type: ignore[no-untyped-def]
     if weighable(a[0]) and weighable(b[0]):
         signed = [(1.0, [weights.cells(*a)]), (-1.0, [weights.cells(*b)])]
-        return weights.replicates(signed, rng, _layers(unit), n_resamples)
+        return weights.replicates(signed, rng, _layers(unit), n_resamples, draws)
     parts = []
     for start in range(0, n_resamples, chunk):
         size = min(chunk, n_resamples - start)

@@ -22,32 +22,77 @@ def cells(n: np.ndarray, c: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return means, means * (1 - means) / n
 
 
+class ProblemDraws:
+    """Which problems come up in each replicate, kept, so that several bootstraps see the same ones.
+
+    Intervals of arms that answered the same problems then differ by the answers alone (common random
+    numbers); each of them is distributed as with draws of its own.
+
+    Args:
+        seed: the only source of randomness; no draw depends on what else was asked for.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self._seed = seed
+        self._kept: dict[tuple[int, int], np.ndarray] = {}
+
+    def shares(self, problems: int, replicates: int) -> np.ndarray:
+        """(replicates, problems): each problem's share of the draws; the same array every time."""
+        size = (problems, replicates)
+        if size not in self._kept:
+            rng = np.random.default_rng([self._seed, *size])
+            self._kept[size] = _shares(rng, problems, replicates, True)
+            self._kept[size].flags.writeable = False
+        return self._kept[size]
+
+
 def replicates(
-    arms: Sequence[tuple[float, Arm]], rng: np.random.Generator, layers: int, count: int
+    arms: Sequence[tuple[float, Arm]],
+    rng: np.random.Generator,
+    layers: int,
+    count: int,
+    draws: ProblemDraws | None = None,
 ) -> np.ndarray:
     """(count,) of Σ sign · mean over benchmarks, problems and seeds; problems are drawn jointly for all arms.
 
     Args:
         layers: how many layers are resampled, counted from the innermost: 3 seeds, problems and samples, 2
             without the seeds, 1 samples only.
+        draws: of problems, where those are resampled; None draws them from ``rng``.
     """
-    sizes = [min(CHUNK, count - start) for start in range(0, count, CHUNK)]
-    return np.concatenate([_chunk(arms, rng, layers, size) for size in sizes])
+    # (P, 2S) each: means and variances in one product
+    tables = [[np.concatenate([y, v]).T for y, v in arm] for _, arm in arms]
+    parts = []
+    for start in range(0, count, CHUNK):
+        size = min(CHUNK, count - start)
+        seeds = [_shares(rng, arm[0].shape[1] // 2, size, layers >= 3) for arm in tables]
+        problems = [
+            _shares(rng, len(table), size, layers >= 2)
+            if draws is None or layers < 2
+            else draws.shares(len(table), count)[start : start + size]
+            for table in tables[0]
+        ]
+        parts.append(_chunk([sign for sign, _ in arms], tables, seeds, problems, rng))
+    return np.concatenate(parts)
 
 
-def _chunk(arms: Sequence[tuple[float, Arm]], rng: np.random.Generator, layers: int, size: int) -> np.ndarray:
-    seeds = [_shares(rng, len(arm[0][0]), size, layers >= 3) for _, arm in arms]
+def _chunk(
+    signs: Sequence[float],
+    tables: Sequence[Sequence[np.ndarray]],
+    seeds: Sequence[np.ndarray],
+    problems: Sequence[np.ndarray],
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """(size,) replicates; seeds (size, S) per arm, problems (size, P) and tables (P, 2S) per benchmark."""
+    size = len(problems[0])
     total, variance = np.zeros(size), np.zeros(size)
-    for bench, (means, _) in enumerate(arms[0][1]):
-        problems = _shares(rng, means.shape[1], size, layers >= 2)
-        for (sign, arm), drawn in zip(arms, seeds, strict=True):
-            y, v = arm[bench]
-            by_seed = (
-                problems @ np.concatenate([y, v]).T
-            )  # (size, 2S): problems first, there are more of them
-            total += sign * (by_seed[:, : len(y)] * drawn).sum(1)
-            variance += (by_seed[:, len(y) :] * drawn).sum(1) / y.size
-    return (total + np.sqrt(variance) * rng.standard_normal(size)) / len(arms[0][1])
+    for bench, drawn in enumerate(problems):
+        for sign, arm, weight in zip(signs, tables, seeds, strict=True):
+            by_seed = drawn @ arm[bench]  # problems first, there are more of them
+            count = weight.shape[1]
+            total += sign * (by_seed[:, :count] * weight).sum(1)
+            variance += (by_seed[:, count:] * weight).sum(1) / (count * arm[bench].shape[0])
+    return (total + np.sqrt(variance) * rng.standard_normal(size)) / len(problems)
 
 
 def _shares(rng: np.random.Generator, count: int, size: int, resample: bool) -> np.ndarray:

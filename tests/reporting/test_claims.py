@@ -388,8 +388,8 @@ def test_a_step_without_tokens_in_a_region_counts_for_nothing(
         "pos_above": np.array([0.3, 0.0, 0.1]),
         "pos_above_sharp": np.array([0.5, nan, 0.9]),
     }
-    monkeypatch.setattr("cegppo_verl.reporting.claims.measures.anatomy.anatomy", lambda metrics: counted)
     kind, run = MEASURES["pos_above_sharp"], grid.runs[0]
+    monkeypatch.setitem(vars(run), "anatomy", counted)
     assert kind.value(run, Measure(of="pos_above_sharp", steps=(1, 3))) == pytest.approx(0.6)
     assert kind.value(run, Measure(of="pos_above_sharp", steps=(1, 4))) is None  # a step is missing
     counted["pos_above_sharp"] = np.array([0.5, nan, nan])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 from functools import partial
 from pathlib import Path
 
@@ -70,17 +71,24 @@ def test_a_report_has_the_same_bytes_however_it_is_made(
     assert here == spread
 
 
-def test_a_prepared_run_holds_its_numbers_and_not_the_way_to_them(places: list[PLACE]) -> None:
-    plain, prepared = (RunView.load(*places[0]) for _ in range(2))
-    assert prepared.prepared() is prepared
-    for name in ("arrays", "labels"):
-        assert name not in vars(prepared.samples)
-    assert "_columns" not in vars(prepared.metrics)
-    assert np.array_equal(prepared.evaluation(8, "pick").verdicts, plain.evaluation(8, "pick").verdicts)
-    assert prepared.evaluated_steps("pick") == plain.evaluated_steps("pick") == [0, 4, 8]
-    assert (
-        prepared.metrics.series("actor/entropy")[1].tolist()
-        == plain.metrics.series("actor/entropy")[1].tolist()
-    )
+def test_a_run_that_comes_from_another_process_brings_its_numbers_once(places: list[PLACE]) -> None:
+    plain = RunView.load(*places[0])
+    sent = pickle.loads(pickle.dumps(plain.prepared()))
+    assert "anatomy" in vars(sent)
+    assert np.array_equal(sent.evaluation(8, "pick").verdicts, plain.evaluation(8, "pick").verdicts)
+    assert sent.evaluated_steps("pick") == plain.evaluated_steps("pick") == [0, 4, 8]
+    for key, (steps, values) in plain.metrics.by_key.items():
+        assert np.array_equal(sent.metrics.series(key)[0], steps)
+        assert np.array_equal(sent.metrics.series(key)[1], values, equal_nan=True)
+    assert len({id(steps) for steps, _ in sent.metrics.by_key.values()}) == 1
     for name, values in plain.anatomy.items():
-        assert np.array_equal(prepared.anatomy[name], values, equal_nan=True)
+        assert np.array_equal(sent.anatomy[name], values, equal_nan=True)
+
+
+def test_runs_that_were_asked_the_same_share_the_names(places: list[PLACE]) -> None:
+    names = {
+        id(one.problems)
+        for run in load_runs([partial(RunView.load, *place) for place in places])
+        for one in run.evaluations.values()
+    }
+    assert len(names) == 1

@@ -226,6 +226,16 @@ def test_three_seeds(tmp_path: Path) -> None:
     assert "no claim" not in words(*views)
 
 
+def test_all_arms_see_the_same_draws_of_problems(tmp_path: Path) -> None:
+    verdicts = {8: np.random.default_rng(0).integers(0, 2, (151, 3))}
+    views = [
+        FakeRun(arm=name, verdicts=verdicts, planned=(151, 3)).view(tmp_path) for name in ("a", "b", "c")
+    ]
+    found = final_accuracy(studies(views)[0])
+    assert len({(row.pass_k.low, row.pass_k.high) for row in found if row.pass_k}) == 1
+    assert len({row.accuracy.low for row in found if row.accuracy}) > 1  # samples are drawn apart
+
+
 def test_two_of_three_seeds(tmp_path: Path) -> None:
     views = [arm("grpo", BASE, seed=seed).view(tmp_path) for seed in range(2)]
     views.append(arm("grpo", None, seed=2, trained_steps=3).view(tmp_path, RUNNING, 3))

@@ -64,3 +64,38 @@ def test_ties_count_for_the_hypothesis_of_no_difference() -> None:
     """Each of 15 thirds flipped: |sum| reaches that of all alike with a probability of 2/2^15."""
     found = sign_flip_p(np.full(15, 1 / 3), np.random.default_rng(0), n_permutations=400_000)
     assert found == pytest.approx(2 / 2**15, rel=0.5)
+
+
+def test_shared_draws_of_problems_give_what_own_draws_give() -> None:
+    arm, draws = [(1.0, [weights.cells(*counts())])], weights.ProblemDraws(5)
+    own = weights.replicates(arm, np.random.default_rng(1), 3, 20_000)
+    shared = weights.replicates(arm, np.random.default_rng(2), 3, 20_000, draws)
+    assert shared.mean() == pytest.approx(own.mean(), abs=4 * own.std() / np.sqrt(20_000))
+    assert shared.std() == pytest.approx(own.std(), rel=0.03)
+    assert np.quantile(shared, (0.025, 0.975)) == pytest.approx(np.quantile(own, (0.025, 0.975)), abs=0.003)
+
+
+def test_arms_that_share_draws_see_the_same_problems_in_every_replicate() -> None:
+    scores = np.random.default_rng(0).random((1, 40))
+    arm, draws = [(1.0, [(scores, np.zeros_like(scores))])], weights.ProblemDraws(5)
+    found = [weights.replicates(arm, np.random.default_rng(seed), 3, 1200, draws) for seed in (1, 2)]
+    assert found[0].tolist() == found[1].tolist()
+    assert len(np.unique(found[0])) > 1100
+
+
+def test_draws_of_problems_depend_on_their_seed_and_size_alone() -> None:
+    first, second = weights.ProblemDraws(5), weights.ProblemDraws(5)
+    second.shares(30, 100)
+    assert np.array_equal(first.shares(40, 100), second.shares(40, 100))
+    assert not np.array_equal(first.shares(40, 100), weights.ProblemDraws(6).shares(40, 100))
+    assert first.shares(40, 100) is first.shares(40, 100)
+    assert first.shares(40, 100).sum(1) == pytest.approx(1)
+    with pytest.raises(ValueError, match="read-only"):
+        first.shares(40, 100)[0, 0] = 1.0
+
+
+def test_without_drawing_problems_shared_draws_change_nothing() -> None:
+    arm = [(1.0, [weights.cells(*counts())])]
+    own = weights.replicates(arm, np.random.default_rng(1), 1, 700)
+    shared = weights.replicates(arm, np.random.default_rng(1), 1, 700, weights.ProblemDraws(5))
+    assert own.tolist() == shared.tolist()

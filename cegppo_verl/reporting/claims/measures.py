@@ -61,8 +61,7 @@ def _accuracy(run: RunView, measure: Measure) -> float | None:
     benchmark = _benchmark(run, measure)
     if benchmark is None or run.gaps(run.total_steps, benchmark):
         return None
-    frame = run.samples.at(run.total_steps, benchmark)
-    return float(frame.groupby("problem", observed=True)["correct"].mean().mean())
+    return numbers.plain_accuracy(run, run.total_steps, benchmark)
 
 
 def _benchmark(run: RunView, measure: Measure) -> str | None:
@@ -71,7 +70,7 @@ def _benchmark(run: RunView, measure: Measure) -> str | None:
 
 def _share(name: str) -> Callable[[RunView, Measure], float | None]:
     def value(run: RunView, measure: Measure) -> float | None:
-        found = anatomy.anatomy(run.metrics)
+        found = run.anatomy
         return _mean(found["step"], found[name], _window(run, measure))
 
     return value
@@ -84,7 +83,7 @@ def _share_within(region: str, name: str) -> Callable[[RunView, Measure], float 
     """
 
     def value(run: RunView, measure: Measure) -> float | None:
-        found, (first, last) = anatomy.anatomy(run.metrics), _window(run, measure)
+        found, (first, last) = run.anatomy, _window(run, measure)
         inside = (found["step"] >= first) & (found["step"] <= last) & np.isfinite(found[region])
         size, share = found[region][inside], found[name][inside]
         there = size > 0
@@ -96,7 +95,7 @@ def _share_within(region: str, name: str) -> Callable[[RunView, Measure], float 
 
 
 def _low_probability_excess(run: RunView, measure: Measure) -> float | None:
-    found = anatomy.anatomy(run.metrics)
+    found = run.anatomy
     excess = found["clipped_low_probability"] - found["low_probability"]
     known = np.isfinite(excess)
     return _mean(found["step"][known], excess[known], _window(run, measure))
@@ -104,7 +103,7 @@ def _low_probability_excess(run: RunView, measure: Measure) -> float | None:
 
 def _entropy_law(run: RunView, measure: Measure) -> float | None:
     """Correlation over steps of H(t+1) − H(t) with −Cov(log π, Â) at step t."""
-    found, (steps, entropy) = anatomy.anatomy(run.metrics), numbers.curve(run, numbers.ENTROPY)
+    found, (steps, entropy) = run.anatomy, numbers.curve(run, numbers.ENTROPY)
     known = dict(zip(steps.tolist(), entropy.tolist(), strict=True))
     pairs = [
         (known[step + 1] - known[step], -covariance)

@@ -61,7 +61,7 @@ def measure(rows: Sequence[Contender], benchmark: str) -> list[Measured]:
     """All rows on the same problems; those graded otherwise than most rows are left out, and say so."""
     absent = [_absent(row, benchmark) for row in rows]
     known = [row for row, why in zip(rows, absent, strict=True) if why is None]
-    problems = sorted({p for row in known for p in numbers.problems_of(row.runs, row.step, benchmark)})
+    problems = numbers.union([numbers.problems_of(row.runs, row.step, benchmark) for row in known])
     found = [why or _measure(row, benchmark, problems) for row, why in zip(rows, absent, strict=True)]
     common = comparable.most_common([m.graders for m in found if m.scores is not None])
     return [_same_grader(m, row, common) for m, row in zip(found, rows, strict=True)]
@@ -75,7 +75,7 @@ def _absent(row: Contender, benchmark: str) -> Measured | None:
         return Measured(None, 0, missing=NOT_RUN)
     if not row.arm.finished:
         return Measured(None, row.step, missing=row.arm.missing())
-    if not any(len(run.samples.rows(row.step, benchmark)) for run in row.runs):
+    if not any((row.step, benchmark) in run.evaluations for run in row.runs):
         return Measured(None, row.step, missing=NOT_EVALUATED)
     gaps = [gap for run in row.runs for gap in run.gaps(row.step, benchmark)]
     if not gaps:
@@ -84,7 +84,7 @@ def _absent(row: Contender, benchmark: str) -> Measured | None:
     return Measured(None, row.step, missing=INCOMPLETE, detail=detail)
 
 
-def _measure(row: Contender, benchmark: str, problems: Sequence[str]) -> Measured:
+def _measure(row: Contender, benchmark: str, problems: np.ndarray) -> Measured:
     runs = [run for run in row.runs if row.arm is not None or not run.gaps(row.step, benchmark)]
     table = numbers.verdicts(runs, row.step, benchmark, problems)
     if row.base_runs:  # one model, sampled again in every run: more samples and not more seeds

@@ -94,7 +94,7 @@ def _rows(study: Study | None, published: Published) -> list[Contender]:
 
 def _row(row: PaperRow, study: Study | None, arms: Sequence[Arm]) -> Contender:
     if row.base:
-        runs = tuple(run for run in study.runs if 0 in run.samples.steps()) if study else ()
+        runs = tuple(run for run in study.runs if 0 in run.sampled_steps()) if study else ()
         return Contender(row.label, None, runs)
     return Contender(row.label, next((arm for arm in arms if _is(arm, row)), None))
 
