@@ -55,6 +55,7 @@ report: setup ## rebuild the committed reports from the committed records, and t
 	@$(BIN)/cegppo report ablations/methods.yaml
 	@$(BIN)/cegppo report ablations/fig3_beta.yaml --scale toy-s
 	@$(BIN)/cegppo report ablations/isolated_sides.yaml --scale toy-s
+	@$(BIN)/cegppo report ablations/scale_axis.yaml
 	@$(BIN)/cegppo report ablations/demo.yaml
 	@$(BIN)/cegppo report ablations/smollm2.yaml
 	@$(BIN)/cegppo report ablations/adaptive_beta.yaml

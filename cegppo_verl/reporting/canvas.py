@@ -13,7 +13,9 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
 from matplotlib.lines import Line2D
+from matplotlib.textpath import text_to_path
 from matplotlib.ticker import MaxNLocator
 
 from cegppo_verl.reporting import palette
@@ -36,12 +38,12 @@ _STYLE = {
     "font.size": 10,
     "grid.color": palette.GRID,
     "grid.linewidth": 0.7,
-    "legend.fontsize": 10,
-    "legend.frameon": False,
-    "legend.labelcolor": palette.INK,
     "figure.dpi": 160,
     "savefig.facecolor": palette.PAPER,
     "svg.fonttype": "none",  # text stays text: selectable, small, readable for screen readers
+    "legend.fontsize": 10,
+    "legend.frameon": False,
+    "legend.labelcolor": palette.INK,
     "text.color": palette.INK,
     "text.parse_math": False,  # an arm may be called "$x"
     "xtick.color": palette.MUTED,
@@ -51,6 +53,7 @@ _STYLE = {
 }
 _PANEL_SIZE = (5.2, 3.5)  # inches
 _LEGEND_ROW, _LEGEND_REST = 0.205, 0.22
+_LEGEND_LINE, _LEGEND_GAP, _LEGEND_PAD = 0.44, 0.42, 0.08
 _FONTS = "'DejaVu Sans',Verdana,sans-serif"
 FORMATS = ("svg", "png", "pdf")
 
@@ -191,7 +194,9 @@ def _draw(panel: Panel, axis: Axes) -> None:
 
 def _legend_columns(legend: Sequence[LegendEntry], columns: int) -> int:
     longest = max((len(entry.text) for entry in legend), default=1)
-    return max(1, min(len(legend), int(_PANEL_SIZE[0] * columns / (0.085 * longest + 0.75))))
+    return max(
+        1, min(len(legend), int(_PANEL_SIZE[0] * columns / (0.085 * longest + _LEGEND_LINE + _LEGEND_GAP)))
+    )
 
 
 def _legend_rows(legend: Sequence[LegendEntry], columns: int) -> int:
@@ -199,18 +204,29 @@ def _legend_rows(legend: Sequence[LegendEntry], columns: int) -> int:
 
 
 def _add_legend(figure: Figure, legend: Sequence[LegendEntry], columns: int) -> None:
-    handles = [
-        Line2D([], [], **palette.stroke(e.index), marker=palette.marker(e.index), lw=2.2, ms=5, label=e.text)
-        for e in legend
-    ]
-    figure.legend(
-        handles=handles,
-        loc="upper left",
-        ncols=_legend_columns(legend, columns),
-        handlelength=3.2,
-        columnspacing=2.2,
-        borderaxespad=0.4,
-    )
+    """Lines and texts, column by column: a ``Legend`` works out its boxes anew for every format."""
+    rows, left = _legend_rows(legend, columns), _LEGEND_PAD
+    for start in range(0, len(legend), rows):
+        column = legend[start : start + rows]
+        for row, entry in enumerate(column):
+            y = figure.get_figheight() - _LEGEND_PAD - (row + 0.5) * _LEGEND_ROW
+            _add_entry(figure, entry, left, y)
+        left += _LEGEND_LINE + _LEGEND_GAP + max(_width(entry.text) for entry in column)
+
+
+def _add_entry(figure: Figure, entry: LegendEntry, x: float, y: float) -> None:
+    """Places in inches."""
+    look = {**palette.stroke(entry.index), "marker": palette.marker(entry.index), "lw": 2.2, "ms": 5}
+    ends = [x, x + _LEGEND_LINE / 2, x + _LEGEND_LINE]
+    inches = figure.dpi_scale_trans
+    figure.add_artist(Line2D(ends, [y] * 3, **look, markevery=[1], transform=inches))
+    figure.text(x + _LEGEND_LINE + 0.11, y, entry.text, transform=inches, va="center_baseline")
+
+
+def _width(text: str) -> float:
+    """Inches that it takes in the legend."""
+    font = FontProperties(size=mpl.rcParams["font.size"])
+    return float(text_to_path.get_text_width_height_descent(text, font, ismath=False)[0]) / 72
 
 
 def _settle(figure: Figure) -> None:

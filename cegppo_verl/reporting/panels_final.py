@@ -61,9 +61,15 @@ def _draw_forest(found: Sequence[tuple[int, str, float, float, float]], label: s
         tag(axis.plot([low, point, high], [place] * 3, color=colour, marker=marker, **look)[0], index)
     finish(axis, label, "", bool(found))
     if found:
-        axis.set_yticks(range(len(found)), [name for _, name, *_ in found], fontsize=9)
+        axis.set_yticks([])  # a tick is five artists, and there may be a hundred rows
         axis.set_ylim(len(found) - 0.4, -0.6)
-        axis.grid(axis="y", visible=False)
+        for place, (index, name, *_) in enumerate(found):
+            _name_row(axis, place, index, name)
+
+
+def _name_row(axis: Axes, place: int, index: int, name: str) -> None:
+    beside = axis.get_yaxis_transform()
+    tag(axis.text(-0.015, place, name, transform=beside, ha="right", va="center", fontsize=9), index)
 
 
 def laws(study: Study, benchmark: str) -> list[Law]:
