@@ -75,7 +75,7 @@ def overlapping(plot: Plot) -> list[str]:
         figure.draw_without_rendering()  # only then texts know where they are
     page = figure.bbox
     texts = [t for axis in figure.axes for t in _labels(axis)]
-    texts += [t for legend in figure.legends for t in legend.get_texts()]
+    texts += figure.texts  # the legend
     boxes = [(t.get_text(), t.get_window_extent()) for t in texts if t.get_text().strip()]
     found = [
         name
@@ -93,6 +93,7 @@ def overlapping(plot: Plot) -> list[str]:
 def _labels(axis) -> list:  # type: ignore[no-untyped-def, type-arg]
     """Titles, names of the axes, and the ticks' labels within the view: others exist and are not drawn."""
     names = [axis.title, axis._left_title, axis.xaxis.label, axis.yaxis.label]
+    names += [text for text in axis.texts if text.get_ha() == "right"]  # the forest's rows
     for one, limits in ((axis.xaxis, axis.get_xlim()), (axis.yaxis, axis.get_ylim())):
         places = zip(one.get_majorticklocs(), one.get_majorticklabels(), strict=False)
         names += [label for place, label in places if min(limits) <= place <= max(limits)]
