@@ -171,3 +171,11 @@ def test_the_law_of_entropy_is_found(tmp_path: Path) -> None:
     (law,) = laws(studies([view])[0], "pick")
     assert law.fit is not None
     assert (law.fit.values["a"].point, law.fit.values["b"].point) == pytest.approx((0.5, 0.9))
+
+
+@pytest.mark.parametrize("name", ["a", "arm-{}", "cegppo-{}-with-a-name-that-goes-on"])
+@pytest.mark.parametrize("count", [1, 3, 100])
+def test_a_legend_stays_within_its_figure(name: str, count: int) -> None:
+    entries = tuple(canvas.LegendEntry(name.format(i), i) for i in range(count))
+    panels = tuple(canvas.Panel("t", "t", lambda axis: None) for _ in range(2))
+    assert overlapping(Plot("p", "p", "p", panels, entries)) == []
