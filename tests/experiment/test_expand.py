@@ -180,19 +180,17 @@ def test_missing_real_data_is_named(tmp_path: Path) -> None:
 
 
 def test_importing_is_light() -> None:
+    """Counted in modules: a time of half a second was kept or not by the day's speed of the machine."""
     code = (
-        "import sys, time; start = time.process_time();"
+        "import sys;"
         "import cegppo_verl.experiment.overrides, cegppo_verl.experiment.expand, cegppo_verl.experiment.plan;"
-        "print(time.process_time() - start);"
+        "print(len(sys.modules));"
         "print(*{'torch', 'ray', 'verl', 'vllm', 'transformers', 'hydra', 'numpy'} & set(sys.modules))"
     )
-    found = []
-    for _ in range(3):  # the best counts: a neighbour on the same core slows the others
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-        seconds, heavy = done.stdout.split("\n")[:2]
-        assert heavy == ""
-        found.append(float(seconds))
-    assert min(found) < 0.5
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    modules, heavy = done.stdout.split("\n")[:2]
+    assert heavy == ""
+    assert int(modules) < 500
 
 
 def test_the_catalogue_knows_how_many_problems_there_are() -> None:
