@@ -2,8 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 import pyarrow as pa
+
+
+def filled(table: pa.Table, wanted: Iterable[str]) -> tuple[pa.Table, list[str]]:
+    """The rows that have a value in each of these columns, and a note on those that lack one."""
+    holes = [name for name in wanted if name in table.column_names and table[name].null_count]
+    kept = table
+    for name in holes:
+        kept = kept.filter(kept[name].is_valid())
+    return kept, [f"{len(table) - len(kept)} rows without {' or '.join(holes)} ignored"] if holes else []
 
 
 def numbers(table: pa.Table, name: str, kind: type[np.generic]) -> np.ndarray:

@@ -40,8 +40,8 @@ class Metrics:
     notes: tuple[str, ...] = ()
 
     @cached_property
-    def by_key(self) -> Series:
-        """The numbers alone."""
+    def _series(self) -> Series:
+        """The numbers by key."""
         keys = self.frame["key"].astype("category").cat
         steps, values = (self.frame[name].to_numpy() for name in ("step", "value"))
         return Series.of(keys.codes.to_numpy(), list(map(str, keys.categories)), steps, values)
@@ -49,15 +49,15 @@ class Metrics:
     @property
     def last_step(self) -> int | None:
         """The last step that was trained (not merely validated), None when there is none."""
-        return self.by_key.last_step
+        return self._series.last_step
 
     def keys(self) -> list[str]:
         """All keys that occur, sorted."""
-        return self.by_key.keys()
+        return self._series.keys()
 
     def series(self, key: str) -> tuple[np.ndarray, np.ndarray]:
         """Steps (T,) int, ascending, and values (T,) float of one key; empty when it was never logged."""
-        return self.by_key.series(key)
+        return self._series.series(key)
 
 
 def attempt_files(run_dir: Path) -> dict[int, Path]:
@@ -83,7 +83,9 @@ def load_series(run_dir: Path) -> tuple[Series, tuple[str, ...]]:
 
 def _load(run_dir: Path, wanted: Sequence[str]) -> tuple[pa.Table, list[str]]:
     sources = read_sources({str(number): path for number, path in attempt_files(run_dir).items()})
-    return load_or_build(run_dir / "metrics.parquet", sources, _build, columns=wanted)
+    table, notes = load_or_build(run_dir / "metrics.parquet", sources, _build, columns=wanted)
+    whole, holes = columns.filled(table, ("step", "key"))
+    return whole, [*notes, *holes]
 
 
 def _build(sources: Mapping[str, bytes]) -> tuple[pd.DataFrame, list[str]]:

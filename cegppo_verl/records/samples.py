@@ -23,7 +23,7 @@ from cegppo_verl.records import columns
 from cegppo_verl.records.decoding import of_cell
 from cegppo_verl.records.derived import load_or_build, read_sources, sha256
 from cegppo_verl.records.rundir import read_json
-from cegppo_verl.records.schema import FRAME, SCHEMA, names
+from cegppo_verl.records.schema import FILLED, FRAME, SCHEMA, names
 
 _IDENTITY = "identity"
 _NO_ROWS = np.array([], np.int64)
@@ -49,7 +49,8 @@ class Samples:
         grader, decoding.
         """
         frame = self.table.to_pandas()
-        return frame.astype({str(name): FRAME[str(name)] for name in frame})
+        other = {str(name): FRAME[str(name)] for name in frame if frame[name].dtype != FRAME[str(name)]}
+        return frame.astype(other)
 
     def steps(self) -> list[int]:
         """Steps that have samples, ascending."""
@@ -109,7 +110,8 @@ def load_samples(
     build = partial(_build, cell_id, seed, decoding)
     wanted = names() if wanted is None else wanted
     table, notes = load_or_build(run_dir / "samples.parquet", sources, build, SCHEMA, wanted)
-    return Samples(table, tuple(notes))
+    whole, holes = columns.filled(table, FILLED)
+    return Samples(whole, (*notes, *holes))
 
 
 def read_texts(run_dir: Path, step: int) -> list[dict[str, Any]]:

@@ -44,6 +44,9 @@ FRAME = {
 KEY = ("cell", "seed", "step", "benchmark", "problem")
 """What names a problem of an evaluation; with ``sample``, a row."""
 
+FILLED = (*KEY, "sample")
+"""Never null."""
+
 
 def names() -> list[str]:
     """The columns, in order."""

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from cegppo_verl.errors import UserError
 from cegppo_verl.records import atomic
-from cegppo_verl.records.schema import FRAME, SCHEMA, names
+from cegppo_verl.records.schema import FILLED, FRAME, SCHEMA, names
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,8 +23,7 @@ if TYPE_CHECKING:
 Source = str | Path | Iterable[str | Path]
 NAME = "samples.parquet"
 ROWS = 250_000  # of a row group
-NEEDED = ("cell", "seed", "step", "benchmark", "problem", "sample", "correct")  # the others may be absent
-FILLED = NEEDED[:-1]  # never null
+NEEDED = (*FILLED, "correct")  # the others may be absent
 
 
 def files(source: Source) -> list[Path]:

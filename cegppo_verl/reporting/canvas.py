@@ -88,8 +88,8 @@ class LegendEntry:
 
     @property
     def text(self) -> str:
-        """Label with the state in brackets, cut to a length that fits."""
-        text = f"{self.label} ({self.state})" if self.state else self.label
+        """Label with the state in brackets, on one line and cut to a length that fits."""
+        text = " ".join((f"{self.label} ({self.state})" if self.state else self.label).split())
         return text if len(text) <= 60 else text[:59] + "…"
 
 
@@ -194,9 +194,8 @@ def _draw(panel: Panel, axis: Axes) -> None:
 
 def _legend_columns(legend: Sequence[LegendEntry], columns: int) -> int:
     longest = max((len(entry.text) for entry in legend), default=1)
-    return max(
-        1, min(len(legend), int(_PANEL_SIZE[0] * columns / (0.085 * longest + _LEGEND_LINE + _LEGEND_GAP)))
-    )
+    width = _LEGEND_LINE + _LEGEND_GAP + 0.085 * longest  # inches; 0.085 a letter, roughly
+    return max(1, min(len(legend), int(_PANEL_SIZE[0] * columns / width)))
 
 
 def _legend_rows(legend: Sequence[LegendEntry], columns: int) -> int:

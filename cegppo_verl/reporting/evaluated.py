@@ -59,7 +59,7 @@ class _Rows:
     def evaluated(self, step: int, benchmark: str, plan: Mapping[str, Any]) -> Evaluated:
         rows = self._samples.rows(step, benchmark)
         codes, names = self._problem
-        problems, at = _sorted_names(np.array([*names, ""]), codes[rows])
+        problems, at = _sorted_names(np.array(names), codes[rows])
         place = self._sample[rows]
         verdicts = np.full((len(problems), int(place.max()) + 1), np.nan)
         verdicts[at, place] = self._correct[rows]

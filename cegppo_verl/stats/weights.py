@@ -23,7 +23,7 @@ def cells(n: np.ndarray, c: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 class ProblemDraws:
-    """Which problems come up in each replicate, kept, so that several bootstraps see the same ones.
+    """Which of a benchmark's problems come up in each replicate: kept, so that several bootstraps see the same.
 
     Intervals of arms that answered the same problems then differ by the answers alone (common random
     numbers); each of them is distributed as with draws of its own.
@@ -58,8 +58,13 @@ def replicates(
     Args:
         layers: how many layers are resampled, counted from the innermost: 3 seeds, problems and samples, 2
             without the seeds, 1 samples only.
-        draws: of problems, where those are resampled; None draws them from ``rng``.
+        draws: of one benchmark's problems, where those are resampled; None draws them from ``rng``.
+
+    Raises:
+        ValueError: draws for several benchmarks: two of the same size would be drawn alike.
     """
+    if draws is not None and len(arms[0][1]) > 1:
+        raise ValueError("shared draws are of the problems of one benchmark")
     # (P, 2S) each: means and variances in one product
     tables = [[np.concatenate([y, v]).T for y, v in arm] for _, arm in arms]
     parts = []

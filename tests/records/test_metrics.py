@@ -5,10 +5,12 @@ import os
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from synthetic import write_attempt
 
-from cegppo_verl.records.metrics import Metrics, load_metrics
+from cegppo_verl.records.derived import keep
+from cegppo_verl.records.metrics import Metrics, load_metrics, load_series
 
 
 def steps(first: int, last: int, entropy: float) -> list[tuple[int, dict]]:
@@ -175,3 +177,26 @@ def test_a_run_of_a_thousand_steps_reads_in_a_fraction_of_a_second(tmp_path: Pat
     start = time.process_time()
     assert len(load_metrics(tmp_path).frame) == 40_000
     assert time.process_time() - start < 1.0  # measured 0.05; 100 such runs in seconds
+
+
+def test_the_numbers_alone_are_those_of_the_frame(tmp_path: Path) -> None:
+    write_attempt(tmp_path, 1, [*steps(1, 4, 1.0), (4, {"val-core/pick": None}), (2, {"b": 1.0, "a": 2.0})])
+    metrics, (numbers, notes) = load_metrics(tmp_path), load_series(tmp_path)
+    pd.testing.assert_frame_equal(numbers.frame(), metrics.frame.drop(columns="attempt"))
+    assert (numbers.keys(), numbers.last_step, notes) == (metrics.keys(), metrics.last_step, metrics.notes)
+    steps_of_a, values = numbers.series("a")
+    assert (steps_of_a.tolist(), values.tolist()) == ([2], [2.0])
+    assert len(numbers.series("never logged")[0]) == 0
+
+
+def test_a_row_without_a_step_is_no_step_0(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"step": [1.0, None, 3.0], "key": ["a", "a", None], "value": [1.0, 2.0, 3.0]})
+    keep(tmp_path / "metrics.parquet", frame.assign(attempt=1))
+    numbers, notes = load_series(tmp_path)
+    assert numbers.series("a")[0].tolist() == [1]
+    assert notes == ("2 rows without step or key ignored",)
+
+
+def test_an_empty_run_has_no_numbers(tmp_path: Path) -> None:
+    numbers, notes = load_series(tmp_path)
+    assert (numbers.keys(), numbers.last_step, len(numbers.frame()), notes) == ([], None, 0, ())

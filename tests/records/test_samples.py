@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from synthetic import validation_row, write_validation
 
+from cegppo_verl.records.derived import keep
 from cegppo_verl.records.samples import completeness, load_samples, read_texts
 from cegppo_verl.records.schema import SCHEMA
 
@@ -153,3 +154,18 @@ def test_the_file_has_the_schema(tmp_path: Path) -> None:
     write_validation(tmp_path, 1, rows(1, 1))
     load_samples(tmp_path)
     assert pq.read_schema(tmp_path / "samples.parquet").equals(SCHEMA)
+
+
+def test_a_row_without_a_step_or_problem_is_left_out_and_said(tmp_path: Path) -> None:
+    write_validation(tmp_path, 4, rows(3, 2))
+    frame = load_samples(tmp_path).frame
+    frame["step"] = frame["step"].astype("Int64")
+    frame.loc[0, "step"] = None
+    frame.loc[1, "problem"] = None
+    other = tmp_path / "other"
+    other.mkdir()
+    keep(other / "samples.parquet", frame, SCHEMA)
+    found = load_samples(other)
+    assert found.steps() == [4]
+    assert len(found.frame) == len(frame) - 2
+    assert found.notes == ("2 rows without step or problem ignored",)

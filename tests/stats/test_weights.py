@@ -94,6 +94,13 @@ def test_draws_of_problems_depend_on_their_seed_and_size_alone() -> None:
         first.shares(40, 100)[0, 0] = 1.0
 
 
+def test_shared_draws_are_of_one_benchmark() -> None:
+    with pytest.raises(ValueError, match="one benchmark"):
+        weights.replicates(
+            [(1.0, [weights.cells(*counts())] * 2)], np.random.default_rng(1), 3, 9, weights.ProblemDraws(5)
+        )
+
+
 def test_without_drawing_problems_shared_draws_change_nothing() -> None:
     arm = [(1.0, [weights.cells(*counts())])]
     own = weights.replicates(arm, np.random.default_rng(1), 1, 700)
