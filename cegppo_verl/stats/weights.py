@@ -23,7 +23,7 @@ def cells(n: np.ndarray, c: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 class ProblemDraws:
-    """Which of a benchmark's problems come up in each replicate: kept, so that several bootstraps see the same.
+    """Which of a benchmark's problems come up in each replicate, kept so that bootstraps can share them.
 
     Intervals of arms that answered the same problems then differ by the answers alone (common random
     numbers); each of them is distributed as with draws of its own.

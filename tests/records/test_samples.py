@@ -169,3 +169,15 @@ def test_a_row_without_a_step_or_problem_is_left_out_and_said(tmp_path: Path) ->
     assert found.steps() == [4]
     assert len(found.frame) == len(frame) - 2
     assert found.notes == ("2 rows without step or problem ignored",)
+
+
+def test_a_name_that_is_not_known_is_none_of_the_names(tmp_path: Path) -> None:
+    write_validation(tmp_path, 4, rows(3, 2))
+    frame = load_samples(tmp_path).frame
+    frame.loc[1, "outcome"] = None
+    other = tmp_path / "other"
+    other.mkdir()
+    keep(other / "samples.parquet", frame, SCHEMA)
+    places, names = load_samples(other).names("outcome")
+    assert places[1] == -1
+    assert [names[place] for place in np.delete(places, 1)] == frame["outcome"].drop(1).tolist()

@@ -179,3 +179,7 @@ def test_a_legend_stays_within_its_figure(name: str, count: int) -> None:
     entries = tuple(canvas.LegendEntry(name.format(i), i) for i in range(count))
     panels = tuple(canvas.Panel("t", "t", lambda axis: None) for _ in range(2))
     assert overlapping(Plot("p", "p", "p", panels, entries)) == []
+
+
+def test_a_legend_entry_is_one_line() -> None:
+    assert canvas.LegendEntry("a\nb\t c", 0, "running,\nstep 1").text == "a b c (running, step 1)"
