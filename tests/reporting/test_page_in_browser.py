@@ -109,6 +109,22 @@ def test_an_arm_is_switched_off_in_every_figure_by_keyboard(shown: Browser) -> N
     assert shown.js(visible) == before
 
 
+def test_all_arms_are_switched_off_and_on(shown: Browser) -> None:
+    ours = "n => /^a[0-9]+$/.test(n.getAttribute('class'))"
+    parts = f"[...document.querySelectorAll('svg [class^=a]')].filter({ours})"
+    visible = f"{parts}.filter(n => n.style.display !== 'none').length"
+    pressed = (
+        "[...document.querySelectorAll('[data-arm] button')].filter(b => b.ariaPressed === 'true').length"
+    )
+    before, buttons = shown.js(visible), shown.js(pressed)
+    assert before > 20
+    for word, left in (("none", 0), ("all", 1)):
+        shown.js(
+            f"[...document.querySelectorAll('.legend button')].find(b => b.textContent === '{word}').click()"
+        )
+        assert (shown.js(visible), shown.js(pressed)) == (left * before, left * buttons)
+
+
 def test_a_figure_is_enlarged_zoomed_moved_and_put_back(shown: Browser) -> None:
     box = "document.querySelector('#zoom-body svg').getAttribute('viewBox').split(' ').map(Number)"
     shown.js("document.querySelector('.panel .enlarge').click()")
